@@ -1,0 +1,170 @@
+"""The command line: ``aiflow demo | run | graph | bench | train``. Knows flags and exit codes, nothing else.
+
+Results go to stdout, progress to stderr. Exit codes: 0 done, 1 the system failed, 2 the input was wrong, 130 Ctrl-C.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aiflow.errors import AiflowError, UsageError
+
+Json = Annotated[bool, typer.Option("--json", help="End with one JSON object as the last line of stdout.")]
+Report = Annotated[Path | None, typer.Option(help="Write the self-contained HTML report here.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+GraphOption = Annotated[
+    str, typer.Option("--graph", help="'home' or FILE.py:NAME of a graph, or of a function of the cluster.")
+]
+TopologyOption = Annotated[str, typer.Option(help="A topology file; 'home' is the one that ships.")]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+bench = typer.Typer(no_args_is_help=True, help="Measure: quality, overhead, load, faults, bytes.")
+train = typer.Typer(no_args_is_help=True, help="Train the models that ship.")
+app.add_typer(bench, name="bench")
+app.add_typer(train, name="train")
+
+
+@app.command()
+def demo(
+    limit: Annotated[int, typer.Option(min=8, help="Number of questions.")] = 64,
+    report: Report = Path("runs/demo.html"),
+    json: Json = False,
+) -> None:
+    """The main job: devices and a server answer held-out questions together, on a local Ray cluster."""
+    from aiflow.bench import nano
+
+    nano.main(limit=limit, quick=True, report=report, json=json)
+
+
+@app.command()
+def run(
+    question: str,
+    image: Annotated[list[Path] | None, typer.Option(help="Picture files to ask about.")] = None,
+    graph: GraphOption = "home",
+    topology: TopologyOption = "home",
+    trace: Annotated[bool, typer.Option(help="Show each step: who, how long, how many bytes.")] = False,
+) -> None:
+    """Ask one question of a graph of agents."""
+    from aiflow import running
+
+    running.ask(question, images=image or [], graph=graph, topology=topology, trace=trace)
+
+
+@app.command()
+def graph(graph: GraphOption = "home", topology: TopologyOption = "home") -> None:
+    """Draw a graph of agents as Mermaid text."""
+    from aiflow import running
+
+    running.draw(graph=graph, topology=topology)
+
+
+@bench.command("nano")
+def bench_nano(
+    limit: Limit = None, quick: bool = False, report: Report = None, plots: Path | None = None, json: Json = False
+) -> None:
+    """The embedded family on its held-out suite, in the form of the paper's Tables III, V and VI."""
+    from aiflow.bench import nano
+
+    nano.main(limit=limit, quick=quick, report=report, plots=plots, json=json)
+
+
+@bench.command("mt-bench")
+def bench_mt_bench(
+    data: Annotated[Path, typer.Option(help="Folder with MT-Bench's questions and recorded answers.")],
+    limit: Limit = None,
+    json: Json = False,
+) -> None:
+    """MT-Bench's real questions with recorded answers of real models and recorded GPT-4 judgments."""
+    from aiflow.bench import mt_bench
+
+    mt_bench.main(data=data, limit=limit, json=json)
+
+
+@bench.command("overhead")
+def bench_overhead(repeats: int = 30, json: Json = False) -> None:
+    """Time the graph adds to the critical path of its agents, beside a plain asyncio + Ray loop."""
+    from aiflow.bench import overhead
+
+    overhead.main(repeats=repeats, json=json)
+
+
+@bench.command("load")
+def bench_load(queries: int = 2000, in_flight: int = 64, json: Json = False) -> None:
+    """Queries per second, p50 and p99 with many requests in flight, and that no answer is lost or mixed up."""
+    from aiflow.bench import load
+
+    load.main(queries=queries, in_flight=in_flight, json=json)
+
+
+@bench.command("faults")
+def bench_faults(repeats: int = 100, seed: Seed = 0, json: Json = False) -> None:
+    """SIGKILL devices and the server mid-request: an answer or a clear error in time, never a hang."""
+    from aiflow.bench import faults
+
+    faults.main(repeats=repeats, seed=seed, json=json)
+
+
+@bench.command("bytes")
+def bench_bytes(json: Json = False) -> None:
+    """Bytes in traces against the encoded messages, and the time of a 1 MB image over a 500 KB/s link."""
+    from aiflow.bench import bytes as bench_bytes
+
+    bench_bytes.main(json=json)
+
+
+@bench.command("start")
+def bench_start(repeats: int = 7, json: Json = False) -> None:
+    """Time of ``import aiflow`` and of ``aiflow --help``."""
+    from aiflow.bench import start
+
+    start.main(repeats=repeats, json=json)
+
+
+@train.command("nano")
+def train_nano(
+    out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("runs/nano/weights"),
+    seed: Seed = 0,
+    only: Annotated[list[str] | None, typer.Option(help="Train only these members, e.g. --only math.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue from checkpoints.")] = True,
+) -> None:
+    """Train the embedded family on procedural data: at most 90 minutes on 2 cores."""
+    from aiflow.nano.train import train
+
+    train(out, seed=seed, only=only, resume=resume)
+
+
+def main() -> None:
+    """Entry point of the ``aiflow`` command."""
+    sys.exit(_main())
+
+
+def _main() -> int:
+    try:
+        result: Any = app(standalone_mode=False)
+    except UsageError as error:
+        return _fail(str(error), 2)
+    except AiflowError as error:
+        return _fail(str(error), 1)
+    except typer.Abort:
+        return 130
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # `aiflow ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, "exit_code", 2))
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"aiflow: {message}", file=sys.stderr)
+    return code

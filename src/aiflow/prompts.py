@@ -1,0 +1,33 @@
+"""The three prompts of the device-server collaboration, as pure text (AI Flow, section IV-A).
+
+One place, because the graphs send them and the embedded models are trained on them. They are short: a phone-sized
+model reads every token of them, and a large model needs no more. This module knows no model and no network.
+"""
+
+from collections.abc import Iterable, Sequence
+
+SELECT = "{transcript}\n\nAssistants:\n{assistants}\n\nName the {count} best suited to the last question, best first."
+MERGE = "{transcript}\n\nAnswers:\n{answers}\n\nWrite the best answer to the last question."
+RANK = "{transcript}\n\nAnswers:\n{answers}\n\nName the assistants from the best answer to the worst."
+REVISE = "The joint answer is: {merged}\nWrite your final answer."
+
+
+def transcript(turns: Iterable[tuple[str, str]]) -> str:
+    """Writes (role, text) turns as lines ``User: ...`` / ``Assistant: ...``; other roles keep their own name."""
+    return "\n".join(f"{role.capitalize()}: {text.strip()}" for role, text in turns)
+
+
+def select(talk: str, about: Sequence[tuple[str, str]], count: int) -> str:
+    """Asks the server which ``count`` of the (name, description) devices suit the last question."""
+    return SELECT.format(transcript=talk, assistants="\n".join(f"- {n}: {d}" for n, d in about), count=count)
+
+
+def merge(talk: str, answers: Sequence[tuple[str, str, str]], template: str = MERGE) -> str:
+    """Asks the server for one answer out of (name, description, answer); ``template`` is MERGE or RANK."""
+    lines = "\n".join(f"- {name} ({about}): {text.strip()}" for name, about, text in answers)
+    return template.format(transcript=talk, answers=lines)
+
+
+def revise(merged: str) -> str:
+    """Asks a device for its final answer; follows its own answer as the next user turn of its conversation."""
+    return REVISE.format(merged=merged.strip())

@@ -1,0 +1,96 @@
+"""Opens the graph a user names on the command line and asks it, or draws it.
+
+``home`` is the embedded family on the topology that ships. ``FILE.py:NAME`` is a compiled graph, or a function that
+takes the cluster (an ``aiflow.Deployment``) and returns one.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiflow.errors import InputError, UsageError, suggest
+from aiflow.types import Image, Message
+from aiflow.units import show_bytes
+
+if TYPE_CHECKING:
+    from aiflow.agents.agent import Agent
+    from aiflow.agents.deployment import Deployment
+
+PLACES = {"math": "phone", "code": "laptop", "text": "tablet", "islands": "watch", "minerals": "camera"}
+
+
+def home_topology() -> str:
+    """Path of the topology that ships."""
+    return str(files("aiflow.examples") / "home.yaml")
+
+
+def home_agents(cluster: "Deployment") -> tuple["Agent", list["Agent"]]:
+    """Puts the embedded family on the home topology: the server on the cloud, each expert on a device of its own."""
+    from aiflow.nano import DEVICES
+
+    server = cluster.agent("server", node="cloud", model="aiflow:nano/server", about="choosing and merging")
+    experts = [
+        cluster.agent(name, node=PLACES[name], model=f"aiflow:nano/{name}", about=about)
+        for name, about in DEVICES.items()
+    ]
+    return server, experts
+
+
+def ask(question: str, *, images: Sequence[Path], graph: str, topology: str, trace: bool) -> None:
+    """Prints the answer of ``graph`` to ``question``; with ``trace``, each step on stderr."""
+    message = Message("user", question, tuple(_image(path) for path in images)).openai()
+    if not question.strip() and not images:
+        raise InputError("the question is empty; pass some text.")
+    with _connect(topology) as cluster:
+        state = _open(graph, cluster).invoke({"messages": [message]})
+    print(state["messages"][-1].content)
+    for step in state.get("trace", []) if trace else []:
+        sent = show_bytes(sum(step.get("bytes", {}).values()))
+        status = "ok" if step.get("ok", True) else f"FAILED {step.get('error', '')}"
+        print(f"{step['step']:<8} {step['agent']:<12} {step['seconds']:7.3f} s  {sent:>9}  {status}", file=sys.stderr)
+
+
+def draw(*, graph: str, topology: str) -> None:
+    """Prints the graph as Mermaid text."""
+    with _connect(topology) as cluster:
+        print(_open(graph, cluster).get_graph().draw_mermaid())
+
+
+def _connect(topology: str) -> "Deployment":
+    from aiflow.agents.deployment import connect
+
+    return connect(home_topology() if topology == "home" else topology)
+
+
+def _open(name: str, cluster: "Deployment") -> Any:
+    if name == "home":
+        from aiflow.graphs import device_server
+
+        server, experts = home_agents(cluster)
+        return device_server(server=server, devices=experts)
+    file, _, attribute = name.partition(":")
+    if not attribute or not Path(file).is_file():
+        raise UsageError(f"graph {name!r} is not 'home' and not FILE.py:NAME of an existing file.")
+    found = _load(Path(file), attribute)
+    return found if hasattr(found, "invoke") else found(cluster)
+
+
+def _load(path: Path, attribute: str) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, attribute):
+        names = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
+        raise UsageError(f"{path} has no {attribute!r}; {suggest(attribute, names)}")
+    return getattr(module, attribute)
+
+
+def _image(path: Path) -> Image:
+    if not path.is_file():
+        raise InputError(f"image {str(path)!r} does not exist; pass the path of a picture file.")
+    return Image(path.read_bytes())
