@@ -44,10 +44,6 @@ class VirtualClock:
     Tasks must wait on this clock, on each other, or be runnable; real I/O has no place inside ``run``.
     """
 
-    # Passes of the event loop without a runnable task before time may jump: a resumed task needs a few passes
-    # (future, task step, gather callback) until what it wakes has run.
-    SETTLE = 8
-
     def __init__(self) -> None:
         self._now = 0.0
         self._order = itertools.count()
@@ -70,8 +66,7 @@ class VirtualClock:
         task = asyncio.ensure_future(main)
         try:
             while not task.done():
-                for _ in range(self.SETTLE):
-                    await asyncio.sleep(0)
+                await _settled()
                 if not task.done():
                     self._advance()
             return task.result()
@@ -85,3 +80,12 @@ class VirtualClock:
             raise RuntimeError("simulation deadlock: a task waits for something that no clock event will bring")
         self._now, _, future = heapq.heappop(self._waiting)
         future.set_result(None)
+
+
+async def _settled() -> None:
+    """Lets every runnable callback of the loop run, and what these make runnable."""
+    ready = getattr(asyncio.get_running_loop(), "_ready", None)  # asyncio has no public way to see its queue
+    for _ in itertools.count() if ready is not None else range(1000):
+        await asyncio.sleep(0)
+        if ready is not None and not ready:
+            return

@@ -7,36 +7,16 @@ takes the cluster (an ``aiflow.Deployment``) and returns one.
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aiflow.agents.home import home_agents, home_topology
 from aiflow.errors import InputError, UsageError, suggest
 from aiflow.types import Image, Message
 from aiflow.units import show_bytes
 
 if TYPE_CHECKING:
-    from aiflow.agents.agent import Agent
     from aiflow.agents.deployment import Deployment
-
-PLACES = {"math": "phone", "code": "laptop", "text": "tablet", "islands": "watch", "minerals": "camera"}
-
-
-def home_topology() -> str:
-    """Path of the topology that ships."""
-    return str(files("aiflow.examples") / "home.yaml")
-
-
-def home_agents(cluster: "Deployment") -> tuple["Agent", list["Agent"]]:
-    """Puts the embedded family on the home topology: the server on the cloud, each expert on a device of its own."""
-    from aiflow.nano import DEVICES
-
-    server = cluster.agent("server", node="cloud", model="aiflow:nano/server", about="choosing and merging")
-    experts = [
-        cluster.agent(name, node=PLACES[name], model=f"aiflow:nano/{name}", about=about)
-        for name, about in DEVICES.items()
-    ]
-    return server, experts
 
 
 def ask(question: str, *, images: Sequence[Path], graph: str, topology: str, trace: bool) -> None:
@@ -55,21 +35,21 @@ def ask(question: str, *, images: Sequence[Path], graph: str, topology: str, tra
 
 def draw(*, graph: str, topology: str) -> None:
     """Prints the graph as Mermaid text."""
-    with _connect(topology) as cluster:
-        print(_open(graph, cluster).get_graph().draw_mermaid())
+    with _connect(topology, local=True) as cluster:  # a drawing needs names, not processes or weights
+        print(_open(graph, cluster, model="scripted:echo").get_graph().draw_mermaid())
 
 
-def _connect(topology: str) -> "Deployment":
+def _connect(topology: str, *, local: bool = False) -> "Deployment":
     from aiflow.agents.deployment import connect
 
-    return connect(home_topology() if topology == "home" else topology)
+    return connect(home_topology() if topology == "home" else topology, local=local)
 
 
-def _open(name: str, cluster: "Deployment") -> Any:
+def _open(name: str, cluster: "Deployment", **home: str) -> Any:
     if name == "home":
         from aiflow.graphs import device_server
 
-        server, experts = home_agents(cluster)
+        server, experts = home_agents(cluster, **home)
         return device_server(server=server, devices=experts)
     file, _, attribute = name.partition(":")
     if not attribute or not Path(file).is_file():

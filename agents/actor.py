@@ -1,0 +1,77 @@
+"""The process of an agent: a worker behind an asynchronous Ray actor, which rebuilds itself after a crash.
+
+It is made from a model string and options, so that Ray can make it again; loading runs in a thread from the first
+moment, and its failure is kept and told to whoever asks, since an actor whose constructor raises only dies. Only bytes
+go in and out, but for the control calls. Ray is not imported here: ``aiflow.cluster`` makes the class an actor.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any
+
+from aiflow.agents import backends, wire
+from aiflow.agents.host import last
+from aiflow.agents.worker import Totals, Worker
+from aiflow.errors import AiflowError
+
+log = logging.getLogger(__name__)
+
+ACTOR_OPTIONS: Mapping[str, Any] = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": 1000}
+"""How Ray is to run it: for ever, never repeating a call by itself, many calls at once."""
+
+
+class ModelActor:
+    """Serves one model. Every method is awaited through a handle (``RayHost``)."""
+
+    def __init__(self, model: str, options: Mapping[str, Any]) -> None:
+        self._loading = ThreadPoolExecutor(1).submit(self._load, model, options)
+
+    @staticmethod
+    def _load(model: str, options: Mapping[str, Any]) -> Worker | bytes:
+        try:
+            return Worker(backends.create(model, **options))
+        except Exception as error:  # whatever it is, the asker must hear it
+            if not isinstance(error, AiflowError):
+                log.exception("model %s cannot be loaded", model)
+            return wire.encode_error("", error)
+
+    async def _worker(self) -> Worker | bytes:
+        return await asyncio.wrap_future(self._loading)
+
+    async def ready(self) -> bytes:
+        """Nothing once the model is loaded; an encoded error if it could not be."""
+        worker = await self._worker()
+        return worker if isinstance(worker, bytes) else b""
+
+    async def ask(self, payload: bytes) -> bytes:
+        """The whole reply as one message."""
+        worker = await self._worker()
+        return worker if isinstance(worker, bytes) else await last(worker.handle(payload, deltas=False))
+
+    async def stream(self, payload: bytes) -> AsyncGenerator[bytes]:
+        """The reply, message by message."""
+        worker = await self._worker()
+        if isinstance(worker, bytes):
+            yield worker
+            return
+        async with aclosing(worker.handle(payload)) as messages:
+            async for message in messages:
+                yield message
+
+    async def cancel(self, request: str) -> bool:
+        """Ends a request early; False if it does not run."""
+        worker = await self._worker()
+        return not isinstance(worker, bytes) and worker.cancel(request)
+
+    async def totals(self) -> Totals:
+        """What it did since it started."""
+        worker = await self._worker()
+        return Totals() if isinstance(worker, bytes) else worker.totals()
+
+    async def pid(self) -> int:
+        """The process id, for fault tests."""
+        return os.getpid()

@@ -1,0 +1,188 @@
+"""An agent: a named model on a node. Asks travel to it over the network as messages, and answers come back.
+
+It joins a host (where the worker lives) and the network (what lies between); it knows no model and no Ray.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from aiflow import aio
+from aiflow.agents import wire
+from aiflow.agents.deadline import Deadline
+from aiflow.agents.host import Host
+from aiflow.agents.options import merge
+from aiflow.agents.worker import Totals
+from aiflow.cluster.network import Channel, Network
+from aiflow.errors import AgentError, BackendError, DeadlineError, MessageError
+from aiflow.types import Answer, Delta, Options, conversation
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+LOAD_SECONDS = 900.0
+
+
+class Agent:
+    """A model on a node that can be asked (``aiflow.agents.interface.Asks``). ``Deployment.agent`` makes them.
+
+    ``about`` says what it is good at; ``options`` are its defaults, which a call may override in part by a dict or
+    as a whole by Options. Cancelling a call or passing its deadline ends the generation.
+    """
+
+    def __init__(
+        self, name: str, host: Host, network: Network, *, node: str, about: str = "", options: Options | None = None
+    ) -> None:
+        self.name, self.node, self.about = name, node, about
+        self.options = options or Options()
+        self.network = network
+        self.abilities: list[Callable[[Agent], BaseTool]] = []
+        self.host = host
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r}, node={self.node!r})"
+
+    async def ready(self, deadline: float = LOAD_SECONDS) -> None:
+        """Waits until the model is loaded. Raises what loading raised (UnknownModelError, CredentialError...),
+        AgentDiedError, or DeadlineError after ``deadline`` seconds.
+        """
+        with self._named():
+            async with Deadline(deadline, self.network.clock, self.name, "load").limit():
+                await self.host.ready()
+
+    async def ask(
+        self,
+        messages: Any,
+        *,
+        sender: str | None = None,
+        options: Options | Mapping[str, Any] | None = None,
+        deadline: float | None = None,
+    ) -> Answer:
+        """Sends the conversation from node ``sender`` (None: the agent's own) and brings back the whole answer.
+
+        ``deadline`` in seconds covers links, queues, restarts and the model, but not the wait for its first loading.
+        ``Answer.bytes`` are the lengths of the messages that crossed each link; ``Answer.seconds`` the wait.
+        Raises InputError, MessageTooLargeError, TopologyError (before anything is sent), AgentDiedError, DeadlineError,
+        BackendError.
+        """
+        request, payload = self._encode(messages, options)
+        sender = self._sender(sender)
+        if self.host.starting:
+            await self.ready()
+        limit, started = Deadline(deadline, self.network.clock, self.name), self.network.clock.now()
+        with self._named(), self._cancelling(request):
+            async with limit.limit():
+                there = await self.network.send(sender, self.node, len(payload))
+                reply = await self.host.ask(payload)
+                back = await self.network.send(self.node, sender, len(reply))
+            answer = wire.decode_reply(reply, request)
+        if not isinstance(answer, Answer):
+            raise MessageError(f"agent {self.name!r} ended its reply without an answer")
+        return self._signed(answer, started, there.bytes, back.bytes)
+
+    async def stream(
+        self,
+        messages: Any,
+        *,
+        sender: str | None = None,
+        options: Options | Mapping[str, Any] | None = None,
+        deadline: float | None = None,
+    ) -> AsyncGenerator[Delta | Answer]:
+        """Like ``ask``, in pieces: each Delta is a message on the link, in order; the Answer comes last."""
+        request, payload = self._encode(messages, options)
+        sender = self._sender(sender)
+        if self.host.starting:
+            await self.ready()
+        limit, started = Deadline(deadline, self.network.clock, self.name), self.network.clock.now()
+        channel: Channel[bytes] = self.network.channel(self.node, sender)
+        sent: dict[str, int] = {}
+        pump = asyncio.create_task(self._pump(payload, sender, channel, sent))
+        heard: list[str] = []
+        with self._named(), self._cancelling(request):
+            try:
+                while True:
+                    async with limit.limit():
+                        message = await anext(channel, None)
+                        if message is None:
+                            await pump  # raises why it ended early
+                            raise BackendError("the reply ended without an answer")
+                    reply = wire.decode_reply(message, request, "".join(heard))
+                    if isinstance(reply, Answer):
+                        yield self._signed(reply, started, sent, channel.bytes)
+                        return
+                    if reply.index != len(heard):
+                        raise MessageError(f"piece {reply.index} of a reply came when {len(heard)} was due")
+                    heard.append(reply.text)
+                    yield Delta(text=reply.text)
+            finally:
+                pump.cancel()
+                await channel.cancel()
+
+    async def _pump(self, payload: bytes, sender: str, channel: Channel[bytes], sent: dict[str, int]) -> None:
+        try:
+            sent.update((await self.network.send(sender, self.node, len(payload))).bytes)
+            async with aclosing(self.host.stream(payload)) as messages:
+                async for message in messages:
+                    channel.put(message, len(message))
+        finally:
+            channel.close()
+
+    async def totals(self) -> Totals:
+        """What the agent's worker did since its process started: requests, tokens, seconds, errors."""
+        with self._named():
+            return await self.host.totals()
+
+    async def close(self) -> None:
+        """Ends the agent's process; later calls raise AgentDiedError."""
+        await self.host.close()
+
+    def ask_sync(self, messages: Any, **arguments: Any) -> Answer:
+        """``ask`` for synchronous code (arguments as there)."""
+        return aio.run(self.ask(messages, **arguments))
+
+    def stream_sync(self, messages: Any, **arguments: Any) -> Iterator[Delta | Answer]:
+        """``stream`` for synchronous code (arguments as there)."""
+        stream = self.stream(messages, **arguments)
+        try:
+            while (item := aio.run(anext(stream, None))) is not None:
+                yield item
+        finally:
+            aio.run(stream.aclose())
+
+    def tools(self, sender: str | None = None) -> "list[BaseTool]":
+        """Its abilities as LangChain tools, asked from node ``sender``: ``ask_<name>`` and what others added."""
+        from aiflow.agents.tools import tools
+
+        return tools(self, sender)
+
+    def _encode(self, messages: Any, options: Options | Mapping[str, Any] | None) -> tuple[str, bytes]:
+        request = secrets.token_hex(8)
+        return request, wire.encode_ask(request, conversation(messages), merge(self.options, options))
+
+    def _sender(self, sender: str | None) -> str:
+        source = self.node if sender is None else sender
+        self.network.route(source, self.node)  # raises TopologyError
+        return source
+
+    def _signed(self, answer: Answer, started: float, there: Mapping[str, int], back: Mapping[str, int]) -> Answer:
+        links = {link: there.get(link, 0) + back.get(link, 0) for link in {**there, **back}}
+        return replace(answer, agent=self.name, seconds=self.network.clock.now() - started, bytes=links)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except AgentError as error:
+            error.agent = self.name
+            raise
+
+    @contextmanager
+    def _cancelling(self, request: str) -> Iterator[None]:
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit, DeadlineError, MessageError):
+            self.host.cancel(request)
+            raise

@@ -1,0 +1,87 @@
+"""Messages -> tokens: the model's chat template, or a plain transcript where it has none. Runs no model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+
+from aiflow import prompts
+from aiflow.agents.backends.transformers.requests import Prompt
+from aiflow.agents.backends.transformers.vision import pictures
+from aiflow.errors import InputError
+from aiflow.types import Message
+
+PLAIN_STOP = ("\nUser:",)
+
+
+class Prompter:
+    """Writes conversations in the form that one model reads.
+
+    Without a chat template a conversation becomes ``User: ...`` / ``Assistant: ...`` lines that end in
+    ``Assistant:``, and the answer stops at ``PLAIN_STOP``. A template that refuses system messages gets their text
+    at the head of the next message. ``context``: tokens of prompt and answer together.
+    """
+
+    def __init__(self, tokenizer: Any, processor: Any | None, context: int) -> None:
+        self._tokenizer, self._processor, self._context = tokenizer, processor, context
+        own = getattr(processor, "chat_template", None)
+        self._writer = processor if own else tokenizer if tokenizer.chat_template else None
+        self._parts = bool(own)  # a processor's template reads content as a list of parts
+
+    def __call__(self, messages: Sequence[Message]) -> Prompt:
+        """Raises InputError for a conversation that leaves no room for an answer, or images that cannot be used."""
+        images = pictures(messages)
+        if images and self._processor is None:
+            raise InputError("the model reads text only; ask a vision model, or send the message without its image.")
+        text = self._render(messages) if self._writer else self._plain(messages)
+        special = self._writer is None
+        if images:
+            found = self._processor(images=images, text=[text], return_tensors="pt", add_special_tokens=special)  # type: ignore[misc]
+            extra = {k: v for k, v in found.items() if k not in ("input_ids", "attention_mask")}
+            ids = found["input_ids"][0].tolist()
+        else:
+            ids, extra = self._tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"], {}
+        if not 0 < len(ids) < self._context:
+            raise InputError(
+                f"the conversation has {len(ids)} tokens and the model reads {self._context}, the answer included; "
+                "shorten the conversation or use a model with a longer context."
+            )
+        return Prompt(ids=ids, extra=extra, stop=PLAIN_STOP if special else ())
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        try:
+            return self._template(messages)
+        except jinja2.TemplateError as error:
+            if any(m.role == "system" for m in messages[:-1]):
+                return self._render(_without_system(messages))
+            raise InputError(f"the model's chat template refuses the conversation: {error}") from error
+
+    def _template(self, messages: Sequence[Message]) -> str:
+        chat = [{"role": m.role, "content": self._content(m)} for m in messages]
+        text: str = self._writer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)  # type: ignore[union-attr]
+        return text
+
+    def _content(self, message: Message) -> Any:
+        if self._parts:
+            return [*({"type": "image"} for _ in message.images), {"type": "text", "text": message.text}]
+        return self._marks(message) + message.text
+
+    def _marks(self, message: Message) -> str:
+        mark = getattr(self._processor, "image_token", "<image>")
+        return f"{mark}\n" * len(message.images)
+
+    def _plain(self, messages: Sequence[Message]) -> str:
+        return prompts.transcript((m.role, self._marks(m) + m.text) for m in messages) + "\nAssistant:"
+
+
+def _without_system(messages: Sequence[Message]) -> list[Message]:
+    """Moves each system message's text to the head of the next message."""
+    kept: list[Message] = []
+    head = ""
+    for message in messages:
+        if message.role == "system" and message is not messages[-1]:
+            head += f"{message.text}\n\n"
+        else:
+            kept.append(Message(message.role, head + message.text, message.images))
+            head = ""
+    return kept

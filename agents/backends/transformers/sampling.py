@@ -1,0 +1,52 @@
+"""Logits -> tokens, for all rows at once. Each row draws from its own generator, so its company changes nothing.
+
+N: rows; H: rows that sample; V: vocabulary.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """How one row chooses: ``temperature`` 0 is greedy, else one uniform number of ``draws`` per token."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    draws: random.Random = field(default_factory=random.Random)
+
+
+def choose(logits_NV: torch.Tensor, laws: Sequence[Law]) -> list[int]:
+    """The next token of each row: the argmax, or a sample of softmax(logits / temperature) cut to ``top_p``.
+
+    Sampling inverts the cumulative distribution in float64 in the order of the vocabulary.
+    """
+    tokens: list[int] = logits_NV.argmax(-1).tolist()
+    hot = [row for row, law in enumerate(laws) if law.temperature > 0]
+    if hot:
+        drawn = _sample(logits_NV[hot].double(), [laws[row] for row in hot])
+        for row, token in zip(hot, drawn, strict=True):
+            tokens[row] = token
+    return tokens
+
+
+def _sample(logits_HV: torch.Tensor, laws: Sequence[Law]) -> list[int]:
+    heat_H1 = _column([law.temperature for law in laws], logits_HV)
+    probs_HV = ((logits_HV - logits_HV.amax(-1, keepdim=True)) / heat_H1).softmax(-1)
+    if any(law.top_p < 1 for law in laws):
+        nucleus_H1 = _column([law.top_p for law in laws], logits_HV)
+        sorted_HV, order_HV = probs_HV.sort(dim=-1, descending=True)
+        beyond_HV = sorted_HV.cumsum(-1) - sorted_HV >= nucleus_H1
+        beyond_HV[:, 0] = False
+        probs_HV = probs_HV.masked_fill(torch.zeros_like(beyond_HV).scatter(-1, order_HV, beyond_HV), 0.0)
+    cdf_HV = probs_HV.cumsum(-1)
+    draws_H1 = _column([law.draws.random() for law in laws], cdf_HV) * cdf_HV[:, -1:]
+    drawn: list[int] = torch.searchsorted(cdf_HV, draws_H1, right=True).clamp_(max=cdf_HV.shape[1] - 1)[:, 0].tolist()
+    return drawn
+
+
+def _column(values: list[float], like_HV: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64, device=like_HV.device)[:, None]

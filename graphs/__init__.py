@@ -1,0 +1,47 @@
+"""LangGraph workflows over agents: ``device_server``, and the blocks for graphs of your own.
+
+Agents are known by ``aiflow.agents.interface.Asks`` only. Importing this package loads no LangGraph; names load on use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiflow.graphs.blocks.attempt import Reply as Reply
+    from aiflow.graphs.blocks.fan_out import fan_out as fan_out
+    from aiflow.graphs.blocks.fan_out import gather as gather
+    from aiflow.graphs.blocks.merge import Merged as Merged
+    from aiflow.graphs.blocks.merge import merge as merge
+    from aiflow.graphs.blocks.node import agent_node as agent_node
+    from aiflow.graphs.blocks.node import node as node
+    from aiflow.graphs.blocks.revise import revise as revise
+    from aiflow.graphs.blocks.select import Selection as Selection
+    from aiflow.graphs.blocks.select import select as select
+    from aiflow.graphs.checkpoints import sqlite as sqlite
+    from aiflow.graphs.state import Record as Record
+    from aiflow.graphs.state import State as State
+    from aiflow.graphs.workflows.device_server import device_server as device_server
+
+_HOME = {
+    "Merged": "blocks.merge",
+    "Record": "state",
+    "Reply": "blocks.attempt",
+    "Selection": "blocks.select",
+    "State": "state",
+    "agent_node": "blocks.node",
+    "device_server": "workflows.device_server",
+    "fan_out": "blocks.fan_out",
+    "gather": "blocks.fan_out",
+    "merge": "blocks.merge",
+    "node": "blocks.node",
+    "revise": "blocks.revise",
+    "select": "blocks.select",
+    "sqlite": "checkpoints",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'aiflow.graphs' has no attribute {name!r}")
+    return getattr(import_module(f"aiflow.graphs.{_HOME[name]}"), name)
