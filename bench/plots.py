@@ -1,0 +1,46 @@
+"""Figures for papers and docs: score by number of agents, as PNG and SVG. Needs matplotlib, without a display."""
+
+from pathlib import Path
+from typing import Any
+
+from aiflow.bench.results import Results
+from aiflow.errors import UsageError
+
+
+def plot(results: Results, folder: Path) -> Path:
+    """Writes ``<suite>-agents.png`` and ``.svg`` to ``folder``. Raises UsageError when the run has no curve."""
+    if not results.curve:
+        raise UsageError("this run has no agent-count curve to plot; run the suite without --quick.")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes: Any = figure.subplots()
+    _draw(axes, results)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{results.suite}-agents.png"
+    figure.savefig(path, dpi=200)
+    figure.savefig(path.with_suffix(".svg"))
+    return path
+
+
+def _draw(axes: Any, results: Results) -> None:
+    counts = [size.agents for size in results.curve]
+    for label, colour, row in (
+        ("agents added in order", "#0f8a5f", [size.score for size in results.curve]),
+        ("mean of circular orders", "#2f7fb8", [size.mean for size in results.curve]),
+    ):
+        below = [e.value - e.lo for e in row]
+        above = [e.hi - e.value for e in row]
+        values = [e.value for e in row]
+        axes.errorbar(counts, values, yerr=[below, above], label=label, color=colour, marker="o", capsize=3)
+    for line in (row for row in results.rows if row.key in ("best_single", "self_moa", "oracle")):
+        axes.axhline(line.score.value, color="#999999", linestyle=":", linewidth=1)
+        axes.annotate(line.name, (counts[-1], line.score.value), va="bottom", ha="right", color="#666666", fontsize=8)
+    axes.set_xlabel("agents")
+    axes.set_ylabel(f"score, {results.unit}")
+    axes.set_xticks(counts)
+    axes.set_ylim(0, results.best)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right", fontsize=8)

@@ -1,0 +1,116 @@
+"""What a run found, ready to be shown: rows in the form of the paper's Table III, curve, ablation, differences.
+
+The terminal table, the JSON line and the HTML report are three views of ``Results``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from aiflow.bench import stats
+from aiflow.bench.stats import Estimate, Floats
+from aiflow.bench.subjects import total
+from aiflow.bench.suite import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table. Costs are per question (all turns); None where they are another row's or unknown.
+
+    ``latency`` and ``loaded`` are median seconds per turn, one question at a time and with many in flight.
+
+    ``key`` names the row in the JSON form, e.g. ``merged``.
+    """
+
+    name: str
+    group: str
+    turns: tuple[float, ...]
+    score: Estimate
+    latency: float | None = None
+    loaded: float | None = None
+    bytes: float | None = None
+    links: Mapping[str, float] = field(default_factory=dict)
+    tokens: float | None = None
+    errors: int = 0
+    key: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Quality with ``agents`` agents: over one stated order of adding them, and the mean over several orders."""
+
+    agents: int
+    members: tuple[str, ...]
+    score: Estimate
+    mean: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablated:
+    """Quality without one agent, or with only one."""
+
+    name: str
+    members: tuple[str, ...]
+    score: Estimate
+    difference: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Everything that one run found. ``run`` says what produced it; ``notes`` what a reader must know to trust it."""
+
+    title: str
+    suite: str
+    questions: int
+    best: float
+    unit: str
+    rows: Sequence[Row]
+    differences: Mapping[str, Estimate] = field(default_factory=dict)
+    curve: Sequence[Size] = ()
+    ablation: Sequence[Ablated] = ()
+    notes: Sequence[str] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digits(self) -> int:
+        """How many digits behind the point a score deserves."""
+        return 2 if self.best <= 10 else 1
+
+    @property
+    def groups(self) -> list[tuple[str, list[Row]]]:
+        """The rows by group, in order."""
+        return [(group, list(rows)) for group, rows in groupby(self.rows, key=lambda row: row.group)]
+
+    def row(self, name: str, group: str) -> Row:
+        """The row of that name in a group. Raises KeyError."""
+        for row in self.rows:
+            if (row.name, row.group) == (name, group):
+                return row
+        raise KeyError(f"{group}/{name}")
+
+
+def scores(records: Iterable[Record]) -> Floats:
+    """The scores of a subject, ``s_QT``: questions by turns."""
+    return np.array([[turn.score for turn in record.turns] for record in records], dtype=np.float64)
+
+
+def row(name: str, group: str, s_QT: Floats, seed: int, **more: Any) -> Row:
+    """A row from scores per question and turn."""
+    turns = tuple(float(t) for t in s_QT.mean(axis=0))
+    return Row(name=name, group=group, turns=turns, score=stats.mean(s_QT.mean(axis=1), seed), **more)
+
+
+def costs(records: Sequence[Record]) -> dict[str, Any]:
+    """What a subject cost, as the fields of a Row: median seconds per turn; bytes and tokens per question; errors."""
+    turns = [turn for record in records for turn in record.turns]
+    links = {link: count / len(records) for link, count in total(turn.bytes for turn in turns).items()}
+    return {
+        "latency": stats.percentile([turn.seconds for turn in turns if not turn.error], 50),
+        "bytes": float(sum(links.values())),
+        "links": links,
+        "tokens": sum(turn.tokens for turn in turns) / len(records),
+        "errors": sum(bool(turn.error) for turn in turns),
+    }

@@ -1,0 +1,55 @@
+"""Self-MoA: one agent sampled many times and merged by the server, the baseline that a collaboration has to beat."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from zlib import crc32
+
+from aiflow import prompts
+from aiflow.agents.interface import Asks
+from aiflow.bench.subjects import GREEDY, total
+from aiflow.bench.suite import Reply
+from aiflow.errors import AiflowError
+from aiflow.types import Answer, Message, Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfMoA:
+    """One agent sampled ``n`` times and merged by the server with the graphs' own prompt: the baseline to beat."""
+
+    agent: Asks
+    server: Asks
+    n: int = 5
+    temperature: float = 0.7
+    seed: int = 0
+    name: str = "Self-MoA"
+    options: Options = GREEDY
+
+    async def reply(self, talk: Sequence[Message]) -> Reply:
+        """``n`` asks from the server's node at once, then one merge."""
+        start = time.perf_counter()
+        seeds = [crc32(f"{self.seed}/{voice}/{len(talk)}/{talk[0].text}".encode()) for voice in range(self.n)]
+        how = [replace(self.options, temperature=self.temperature, seed=s) for s in seeds]
+        asks = (self.agent.ask(talk, sender=self.server.node, options=options) for options in how)
+        said = _answered(await asyncio.gather(*asks, return_exceptions=True))
+        rows = [(self.agent.name, self.agent.about, answer.text) for answer in said]
+        prompt = prompts.merge(prompts.transcript((m.role, m.text) for m in talk), rows)
+        merged = await self.server.ask(prompt, options=self.options)
+        return Reply(
+            text=merged.text,
+            seconds=time.perf_counter() - start,
+            tokens=sum(answer.usage.completion_tokens for answer in (*said, merged)),
+            bytes=total(answer.bytes for answer in said),
+            answers={f"{self.agent.name} {i}": answer.text for i, answer in enumerate(said, 1)},
+        )
+
+
+def _answered(results: Sequence[Answer | BaseException]) -> list[Answer]:
+    """The answers among ``results``; raises the first failure if there are none, or if it is a bug."""
+    failures = [result for result in results if isinstance(result, BaseException)]
+    answers = [result for result in results if isinstance(result, Answer)]
+    for failure in failures:
+        if not answers or not isinstance(failure, AiflowError):
+            raise failure
+    return answers

@@ -1,0 +1,57 @@
+"""Results as plain JSON values: the line that ``--json`` prints and the log's header holds."""
+
+from typing import Any
+
+from aiflow.bench.results import Results, Row
+from aiflow.bench.stats import Estimate
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """Rows, differences, curve, ablation and what produced them. Suites add their headline figures by ``headline``."""
+    return {
+        "suite": results.suite,
+        **headline(results),
+        "n": results.questions,
+        "rows": [_row(row) for row in results.rows],
+        "differences": {name: estimate(e) for name, e in results.differences.items()},
+        "curve": [
+            {"agents": s.agents, "members": list(s.members), **named("score", s.score), **named("mean_score", s.mean)}
+            for s in results.curve
+        ],
+        "ablation": [
+            {"name": a.name, **named("score", a.score), **named("difference", a.difference)} for a in results.ablation
+        ],
+        "notes": list(results.notes),
+        **results.run,
+    }
+
+
+def headline(results: Results) -> dict[str, Any]:
+    """``merged``, ``best_single``, ``self_moa``, ``oracle`` with intervals, and ``devices``, if there are such rows."""
+    found: dict[str, Any] = {}
+    for row in results.rows:
+        if row.key:
+            found |= named(row.key, row.score)
+    after = {row.name: row.score for row in results.rows if row.group == "after collaboration"}
+    alone = {row.name: row.score for row in results.rows if row.group == "alone" and row.name in after}
+    pairs = [{"name": name, **named("alone", e), **named("after", after[name])} for name, e in alone.items()]
+    return found | ({"devices": pairs} if pairs else {})
+
+
+def named(name: str, value: Estimate) -> dict[str, Any]:
+    """``{name: value, name_ci: [lo, hi]}``."""
+    return {name: round(value.value, 4), f"{name}_ci": value.ci}
+
+
+def estimate(value: Estimate) -> dict[str, Any]:
+    """``{value, ci}``."""
+    return {"value": round(value.value, 4), "ci": value.ci}
+
+
+def _row(row: Row) -> dict[str, Any]:
+    waits = {"latency": row.latency, "latency_loaded": row.loaded}
+    costs = waits | {"bytes": row.bytes, "tokens": row.tokens, "links": dict(row.links)}
+    known = {name: value for name, value in costs.items() if value not in (None, {})}
+    turns = [round(turn, 4) for turn in row.turns]
+    who = {"name": row.name, "group": row.group, "turns": turns}
+    return who | named("score", row.score) | known | {"errors": row.errors}
