@@ -5,6 +5,7 @@ Ray's processes die with the thread that started them (PR_SET_PDEATHSIG), so not
 """
 
 import contextlib
+import itertools
 import os
 import shutil
 import sys
@@ -31,6 +32,7 @@ _HEALTH = {
 def quiet() -> None:
     """Environment of a local cluster: no telemetry, no tokens. Has to come before the first import of ray."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_timeout_ms_task_wait_for_death_info", "50")  # a caller hears of a death a second sooner
     # Dead nodes are our errors to tell; Ray would print pages of state to stdout, among the results.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "The node with node id|Raylet is terminated")
     if "ray" not in sys.modules:  # later it would reach the raylets and not this process
@@ -44,14 +46,13 @@ class Raylets:
         self._folder = tempfile.mkdtemp(prefix="aif", dir="/tmp" if os.path.isdir("/tmp") else None)
         self._stop = threading.Event()
         self._nodes: list[Any] = []
+        self._numbers = itertools.count()
         try:
-            head = self._start(offers[0], cpus, store, head=True).result()
-            self._nodes.append(head)
+            head = self._again(offers[0], cpus, store, self._start(offers[0], cpus, store, head=True), head=True)
             self.address: str = head.gcs_address
-            others = [self._start(offer, cpus, store, head=False) for offer in offers[1:]]
-            self._nodes += [other.result() for other in others if not other.exception()]
-            for other in others:
-                other.result()
+            others = [(offer, self._start(offer, cpus, store, head=False)) for offer in offers[1:]]
+            for offer, other in others:
+                self._again(offer, cpus, store, other, head=False)
         except BaseException as error:
             self.close()
             if isinstance(error, Exception):
@@ -69,11 +70,18 @@ class Raylets:
         self._stop.set()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _again(self, offer: Mapping[str, float], cpus: int, store: int, started: "Future[Any]", *, head: bool) -> Any:
+        """The started raylet; a second one where Ray gave the first up, as it does after 30 s on a busy machine."""
+        if started.exception():
+            started = self._start(offer, cpus, store, head=head)
+        self._nodes.append(started.result())
+        return started.result()
+
     def _start(self, offer: Mapping[str, float], cpus: int, store: int, *, head: bool) -> "Future[Any]":
         from ray._private.node import Node
         from ray._private.parameter import RayParams
 
-        own = f"{self._folder}/s/{'head' if head else id(offer)}"
+        own = f"{self._folder}/s/{next(self._numbers)}"
         os.makedirs(f"{self._folder}/s", exist_ok=True)
         resources = {name: amount for name, amount in offer.items() if name != "GPU"}
         params = RayParams(
@@ -99,7 +107,8 @@ class Raylets:
             try:
                 started.set_result(Node(params, head=head, shutdown_at_exit=False, spawn_reaper=True))
             except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-                started.set_exception(error)
+                started.set_exception(error)  # and this thread ends, and what it started with it
+                return
             self._stop.wait()
 
         threading.Thread(target=keep, name="aiflow-raylet", daemon=True).start()
