@@ -15,22 +15,27 @@ from aiflow.agents import wire
 from aiflow.agents.agent import Agent
 from aiflow.agents.host import RayHost
 from aiflow.bench import scripted
+from aiflow.errors import UsageError
 from aiflow.types import Options, conversation
 
 SERVER_DELAY = 0.05
 QUESTION = "What is measured here?"
 Once = Callable[[], Awaitable[Any]]
-BARS = {"five": "overhead <= 15 ms (median)", "fifty": "ratio <= 1.20 (median)"}
+CASES = {
+    5: ("five", [0.06, 0.08, 0.10, 0.12, 0.14], "median overhead <= 15 ms"),
+    50: ("fifty", [0.1] * 50, "median ratio <= 1.20"),
+}
 
 
-def main(*, repeats: int = 30, json: bool = False) -> None:
-    """Prints, for 5 and for 50 devices, the time beyond the critical path with and without the graph."""
-    results = {
-        "five": _case([0.06, 0.08, 0.10, 0.12, 0.14], repeats),
-        "fifty": _case([0.1] * 50, max(5, repeats // 3)),
-    }
-    for name, case in results.items():
-        print(f"{case['devices']} devices, critical path {case['critical_s'] * 1000:.0f} ms  ({BARS[name]})")
+def main(*, repeats: int = 30, devices: Sequence[int] = (5, 50), json: bool = False) -> None:
+    """Prints, for each number of devices, the time beyond the critical path with and without the graph."""
+    results = {}
+    for count in devices:
+        if count not in CASES:
+            raise UsageError(f"devices={count} is not measured; use {' or '.join(map(str, CASES))}.")
+        name, delays, bar = CASES[count]
+        case = results[name] = _case(delays, repeats)
+        print(f"{count} devices, critical path {case['critical_s'] * 1000:.0f} ms  (bar: {bar})")
         for way in ("graph", "plain"):
             row = case[way]
             print(

@@ -1,4 +1,4 @@
-"""Self-MoA: one agent sampled many times and merged by the server, the baseline that a collaboration has to beat."""
+"""Self-MoA: one agent sampled many times and its samples merged, the baseline that a collaboration has to beat."""
 
 import asyncio
 import time
@@ -16,7 +16,11 @@ from aiflow.types import Answer, Message, Options
 
 @dataclass(frozen=True, kw_only=True)
 class SelfMoA:
-    """One agent sampled ``n`` times and merged by the server with the graphs' own prompt: the baseline to beat."""
+    """One agent sampled ``n`` times: the baseline to beat.
+
+    ``how="synthesis"``: the server writes one answer of the samples, with the graphs' own prompt; otherwise the most
+    frequent sample wins (self-consistency), since samples of one agent cannot be told apart by its name or description.
+    """
 
     agent: Asks
     server: Asks
@@ -24,6 +28,7 @@ class SelfMoA:
     temperature: float = 0.7
     seed: int = 0
     name: str = "Self-MoA"
+    how: str = "synthesis"
     options: Options = GREEDY
 
     async def reply(self, talk: Sequence[Message]) -> Reply:
@@ -33,16 +38,26 @@ class SelfMoA:
         how = [replace(self.options, temperature=self.temperature, seed=s) for s in seeds]
         asks = (self.agent.ask(talk, sender=self.server.node, options=options) for options in how)
         said = _answered(await asyncio.gather(*asks, return_exceptions=True))
-        rows = [(self.agent.name, self.agent.about, answer.text) for answer in said]
-        prompt = prompts.merge(prompts.transcript((m.role, m.text) for m in talk), rows)
-        merged = await self.server.ask(prompt, options=self.options)
+        merged = await self._written(talk, said) if self.how == "synthesis" else _frequent(said)
+        written = merged.usage.completion_tokens if self.how == "synthesis" else 0
         return Reply(
             text=merged.text,
             seconds=time.perf_counter() - start,
-            tokens=sum(answer.usage.completion_tokens for answer in (*said, merged)),
+            tokens=written + sum(answer.usage.completion_tokens for answer in said),
             bytes=total(answer.bytes for answer in said),
             answers={f"{self.agent.name} {i}": answer.text for i, answer in enumerate(said, 1)},
         )
+
+    async def _written(self, talk: Sequence[Message], said: Sequence[Answer]) -> Answer:
+        rows = [(self.agent.name, self.agent.about, answer.text) for answer in said]
+        prompt = prompts.merge(prompts.transcript((m.role, m.text) for m in talk), rows)
+        return await self.server.ask(prompt, options=self.options)
+
+
+def _frequent(said: Sequence[Answer]) -> Answer:
+    from aiflow.graphs.blocks.vote import vote
+
+    return said[int(vote({str(voice): answer.text for voice, answer in enumerate(said)})[0])]
 
 
 def _answered(results: Sequence[Answer | BaseException]) -> list[Answer]:

@@ -64,6 +64,7 @@ class Pieces:
     server: Asks
     devices: Sequence[Asks]
     select: int
+    merge: Any = "synthesis"
     options: Options = GREEDY
 
     async def reply(self, talk: Sequence[Message]) -> Reply:
@@ -76,7 +77,7 @@ class Pieces:
         answers = {reply.agent: reply.text for reply in replies if reply.ok}
         if not answers:
             raise QuorumError(f"none of {', '.join(chosen.names)} answered: {replies[0].record['error']}")
-        merged = await merge(self.server, self.devices, answers, talk, options=self.options)
+        merged = await merge(self.server, self.devices, answers, talk, how=self.merge, options=self.options)
         return Reply(text=merged.text, selected=tuple(chosen.names), answers=answers)
 
 

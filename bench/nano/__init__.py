@@ -22,6 +22,7 @@ def main(
     limit: int | None = None,
     seed: int | None = None,
     quick: bool = False,
+    merge: str = "rank",
     topology: Path | None = None,
     out: Path = Path("runs"),
     report: Path | None = None,
@@ -31,7 +32,8 @@ def main(
     """Runs the suite on the embedded models, prints the tables, writes log and report into a new folder under ``out``.
 
     ``limit`` is the number of questions, ``seed`` theirs and that of all draws (None: the published suite's); ``quick``
-    leaves out curve and ablation; ``report`` is where to put another copy of the page, ``plots`` a folder for a figure
+    leaves out curve and ablation; ``merge`` is how the server merges (a small one picks well and copies badly, so it
+    ranks by default); ``report`` is where to put another copy of the page, ``plots`` a folder for a figure
     of the curve. With ``json`` the last line on stdout is the result as JSON, and the tables go to stderr.
     Raises UsageError and ClusterError.
     """
@@ -42,7 +44,7 @@ def main(
     seed = SEED if seed is None else seed
     suite = nano_suite(SUITE_SIZE if limit is None else limit, seed)
     with embedded(topology) as team:
-        outcome = aio.run(run_nano(team, suite, seed, curve=not quick, out=out))
+        outcome = aio.run(run_nano(team, suite, seed, curve=not quick, merge=merge, out=out))
     outcome.show(json=json, report=report, plots=plots)
     return outcome
 
@@ -58,6 +60,7 @@ async def run_nano(
     seed: int = 0,
     *,
     curve: bool = True,
+    merge: str = "synthesis",
     out: Path,
     parallel: int = 32,
     quiet: bool = False,
@@ -74,9 +77,10 @@ async def run_nano(
         "models": dict(team.models),
         "topology": team.topology,
         "parallel": parallel,
+        "merge": merge,
     }
     with RunLog.create(out, "nano", produced) as log:
-        run = Run(suite, team, seed=seed, parallel=parallel, quiet=quiet, log=log)
+        run = Run(suite, team, seed=seed, merge=merge, parallel=parallel, quiet=quiet, log=log)
         for phase in (run.alone, run.together, run.self_moa, run.latency, *([run.fewer] if curve else [])):
             await phase()
         produced["seconds"] = round(time.perf_counter() - start, 1)

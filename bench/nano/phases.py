@@ -28,6 +28,7 @@ class Run:
     suite: Suite
     team: Team
     seed: int = 0
+    merge: str = "rank"
     parallel: int = 32
     quiet: bool = False
     log: RunLog | None = None
@@ -59,9 +60,10 @@ class Run:
         await self._phase("collaboration", [Collaboration(MERGED, self._graph())])
 
     async def self_moa(self) -> None:
-        """The best device, sampled and merged by the same server."""
+        """The best device, sampled; its samples are merged as ``SelfMoA`` says."""
         best = next(device for device in self.devices if device.name == self.best)
-        await self._phase("Self-MoA", [SelfMoA(agent=best, server=self.server, seed=self.seed, options=GREEDY)])
+        moa = SelfMoA(agent=best, server=self.server, seed=self.seed, options=GREEDY, how=self.merge)
+        await self._phase("Self-MoA", [moa])
 
     async def latency(self) -> None:
         """A few questions again, one at a time: what a person waits when nobody else asks."""
@@ -88,7 +90,12 @@ class Run:
                 chosen = [device for device in self.devices if device.name in members]
                 count, name = min(SELECT, size), "+".join(members)
                 parts[frozenset(members)] = Pieces(
-                    name=name, server=self.server, devices=chosen, select=count, options=GREEDY
+                    name=name,
+                    server=self.server,
+                    devices=chosen,
+                    select=count,
+                    merge=self.merge,
+                    options=GREEDY,
                 )
         found = await self._ask("fewer agents", list(parts.values()))
         self.subsets = {subset: scores(found[part.name]) for subset, part in parts.items()}
@@ -98,7 +105,8 @@ class Run:
         from aiflow.graphs import device_server
 
         count = min(SELECT, len(self.devices))
-        return device_server(self.server, self.devices, select=count, revise="all", options=GREEDY)
+        how: Any = self.merge
+        return device_server(self.server, self.devices, select=count, merge=how, revise="all", options=GREEDY)
 
     async def _phase(self, title: str, subjects: Sequence[Subject]) -> None:
         found = await self._ask(title, subjects)

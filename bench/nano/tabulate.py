@@ -21,7 +21,8 @@ NOTES = (
     "The scores were measured with {parallel} conversations in flight; the median wait then is in the JSON.",
     "bytes/q, tokens/q: both turns, all links, all models involved; rows after collaboration share its exchange.",
     "Turn 2 is asked with the asker's own first answer in context: the merged one in the collaboration.",
-    "Self-MoA: {best} sampled {voices} times at temperature 0.7, merged by the same server.",
+    "Merged: merge={merge!r} of the two devices that the server selects.",
+    "Self-MoA: {best} sampled {voices} times at temperature 0.7; {moa}.",
     "Vote: the most frequent answer of the devices alone (ties: their mean). Oracle: right where any device alone is.",
 )
 CACHED = (
@@ -31,7 +32,14 @@ CACHED = (
 
 def tabulate(run: Run, seed: int, produced: dict[str, Any]) -> Results:
     """The results of a finished run."""
-    fill = {"parallel": run.parallel, "idle": min(IDLE, len(run.suite.samples)), "best": run.best, "voices": SelfMoA.n}
+    fill = {
+        "parallel": run.parallel,
+        "idle": min(IDLE, len(run.suite.samples)),
+        "best": run.best,
+        "voices": SelfMoA.n,
+        "merge": run.merge,
+        "moa": "merged by the same server" if run.merge == "synthesis" else "the most frequent sample counts",
+    }
     notes = [note.format(**fill) for note in NOTES] + ([CACHED] if run.subsets else [])
     return Results(
         title="Device-server collaboration, nano suite",

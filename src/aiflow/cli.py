@@ -64,12 +64,17 @@ def graph(graph: GraphOption = "home", topology: TopologyOption = "home") -> Non
 
 @bench.command("nano")
 def bench_nano(
-    limit: Limit = None, quick: bool = False, report: Report = None, plots: Path | None = None, json: Json = False
+    limit: Limit = None,
+    quick: Annotated[bool, typer.Option(help="Without the agent-count curve and the ablation.")] = False,
+    merge: Annotated[str, typer.Option(help="rank, synthesis, best_of_n or vote.")] = "rank",
+    report: Report = None,
+    plots: Annotated[Path | None, typer.Option(help="A folder for a figure of the curve.")] = None,
+    json: Json = False,
 ) -> None:
     """The embedded family on its held-out suite, in the form of the paper's Tables III, V and VI."""
     from aiflow.bench import nano
 
-    nano.main(limit=limit, quick=quick, report=report, plots=plots, json=json)
+    nano.main(limit=limit, quick=quick, merge=merge, report=report, plots=plots, json=json)
 
 
 @bench.command("mt-bench")
@@ -85,11 +90,15 @@ def bench_mt_bench(
 
 
 @bench.command("overhead")
-def bench_overhead(repeats: int = 30, json: Json = False) -> None:
+def bench_overhead(
+    repeats: int = 30,
+    devices: Annotated[list[int] | None, typer.Option(help="5, 50, or both (default).")] = None,
+    json: Json = False,
+) -> None:
     """Time the graph adds to the critical path of its agents, beside a plain asyncio + Ray loop."""
     from aiflow.bench import overhead
 
-    overhead.main(repeats=repeats, json=json)
+    overhead.main(repeats=repeats, devices=devices or [5, 50], json=json)
 
 
 @bench.command("load")

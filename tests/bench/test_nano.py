@@ -68,7 +68,7 @@ async def test_fewer_agents_agree_with_the_graph(team: Team, suite: Suite) -> No
     from aiflow.bench.subjects import Collaboration, Pieces
     from aiflow.graphs import device_server
 
-    whole = Run(suite, team, quiet=True)
+    whole = Run(suite, team, merge="synthesis", quiet=True)
     await whole.together()
     pieces = Pieces(name="pieces", server=team.server, devices=team.devices, select=2)
     graph = Collaboration("graph", device_server(team.server, team.devices, select=2, revise=False))
