@@ -6,6 +6,8 @@ from typing import Any
 from aiflow.bench.results import Results
 from aiflow.errors import UsageError
 
+BASELINES = {"oracle": "-", "best_single": "--", "self_moa": ":"}
+
 
 def plot(results: Results, folder: Path) -> Path:
     """Writes ``<suite>-agents.png`` and ``.svg`` to ``folder``. Raises UsageError when the run has no curve."""
@@ -27,20 +29,21 @@ def plot(results: Results, folder: Path) -> Path:
 
 def _draw(axes: Any, results: Results) -> None:
     counts = [size.agents for size in results.curve]
-    for label, colour, row in (
+    for label, colour, sizes in (
         ("agents added in order", "#0f8a5f", [size.score for size in results.curve]),
         ("mean of circular orders", "#2f7fb8", [size.mean for size in results.curve]),
     ):
-        below = [e.value - e.lo for e in row]
-        above = [e.hi - e.value for e in row]
-        values = [e.value for e in row]
+        below = [e.value - e.lo for e in sizes]
+        above = [e.hi - e.value for e in sizes]
+        values = [e.value for e in sizes]
         axes.errorbar(counts, values, yerr=[below, above], label=label, color=colour, marker="o", capsize=3)
-    for line in (row for row in results.rows if row.key in ("best_single", "self_moa", "oracle")):
-        axes.axhline(line.score.value, color="#999999", linestyle=":", linewidth=1)
-        axes.annotate(line.name, (counts[-1], line.score.value), va="bottom", ha="right", color="#666666", fontsize=8)
+    baselines = [row for row in results.rows if row.key in BASELINES]
+    for row in sorted(baselines, key=lambda row: -row.score.value):
+        label = f"{row.name}, {row.score.value:.1f}"
+        axes.axhline(row.score.value, color="#888888", linestyle=BASELINES[str(row.key)], linewidth=1, label=label)
     axes.set_xlabel("agents")
     axes.set_ylabel(f"score, {results.unit}")
     axes.set_xticks(counts)
     axes.set_ylim(0, results.best)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right", fontsize=8)
+    axes.legend(frameon=False, loc="upper left", fontsize=8)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiflow.errors import AiflowError, UsageError
+from aiflow.errors import AiflowError, UsageError, suggest
 from aiflow.nano import MODELS
 from aiflow.nano.loop import Progress
 
@@ -68,7 +68,7 @@ def train(
     """
     wanted = [m for m in ORDER if only is None or m in only]
     if unknown := sorted(set(only or ()) - set(MODELS)):
-        raise UsageError(f"unknown nano models {', '.join(unknown)}; there are {', '.join(MODELS)}")
+        raise UsageError(f"{unknown[0]!r} is no nano model; {suggest(unknown[0], list(MODELS))}")
     if scale <= 0:
         raise UsageError(f"the scale of the training must be above 0, not {scale}")
     if "base" not in wanted and not (out / "base" / "model.safetensors").is_file():

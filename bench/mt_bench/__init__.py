@@ -30,9 +30,9 @@ def main(
     ``data`` is the folder of recorded files (``$AIFLOW_DATA/mt_bench`` if None), ``limit`` the number of questions,
     taken evenly from the categories. Raises DataError where a file is missing or malformed.
     """
-    from aiflow.bench.mt_bench.data import default_folder, load
+    from aiflow.bench.mt_bench.data import default_folder, find, load
 
-    folder = data or default_folder()
+    folder = find(data or default_folder())
     outcome = run_mt_bench(load(folder), folder, limit, seed, out=out)
     outcome.show(json=json, report=report)
     return outcome

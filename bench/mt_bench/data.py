@@ -77,6 +77,12 @@ def default_folder() -> Path:
     return (Path(data) if data else beside) / "mt_bench"
 
 
+def find(folder: Path) -> Path:
+    """The folder itself, or its ``mt_bench`` where the questions lie in that one."""
+    inner = folder / "mt_bench"
+    return inner if (inner / QUESTIONS).is_file() and not (folder / QUESTIONS).is_file() else folder
+
+
 def load(folder: Path) -> Recorded:
     """Reads the folder. Raises DataError that names the file and where to get it."""
     questions = [_parse(folder, QUESTIONS, _Question.model_validate_json, line) for line in _lines(folder)]

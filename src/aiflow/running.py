@@ -24,6 +24,7 @@ def ask(question: str, *, images: Sequence[Path], graph: str, topology: str, tra
     message = Message("user", question, tuple(_image(path) for path in images)).openai()
     if not question.strip() and not images:
         raise InputError("the question is empty; pass some text.")
+    _check(graph)
     with _connect(topology) as cluster:
         state = _open(graph, cluster).invoke({"messages": [message]})
     print(state["messages"][-1].content)
@@ -35,6 +36,7 @@ def ask(question: str, *, images: Sequence[Path], graph: str, topology: str, tra
 
 def draw(*, graph: str, topology: str) -> None:
     """Prints the graph as Mermaid text."""
+    _check(graph)
     with _connect(topology, local=True) as cluster:  # a drawing needs names, not processes or weights
         print(_open(graph, cluster, model="scripted:echo").get_graph().draw_mermaid())
 
@@ -50,12 +52,17 @@ def _open(name: str, cluster: "Deployment", **home: str) -> Any:
         from aiflow.graphs import device_server
 
         server, experts = home_agents(cluster, **home)
-        return device_server(server=server, devices=experts)
+        return device_server(server=server, devices=experts, merge="rank")  # small servers pick better than they write
     file, _, attribute = name.partition(":")
-    if not attribute or not Path(file).is_file():
-        raise UsageError(f"graph {name!r} is not 'home' and not FILE.py:NAME of an existing file.")
     found = _load(Path(file), attribute)
     return found if hasattr(found, "invoke") else found(cluster)
+
+
+def _check(name: str) -> None:
+    """Refuses a graph that cannot be there, before a cluster is started for it."""
+    file, _, attribute = name.partition(":")
+    if name != "home" and not (attribute and Path(file).is_file()):
+        raise UsageError(f"graph {name!r} is not 'home' and not FILE.py:NAME of an existing file.")
 
 
 def _load(path: Path, attribute: str) -> Any:

@@ -112,7 +112,7 @@ def test_the_fused_lora_equals_pefts() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"only": ["mathematics"]}, "unknown nano models mathematics"),
+        ({"only": ["mathematics"]}, "'mathematics' is no nano model"),
         ({"scale": 0.0}, "above 0"),
         ({"only": ["math"]}, "there is no base"),
     ],
