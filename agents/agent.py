@@ -15,6 +15,7 @@ from aiflow.agents import wire
 from aiflow.agents.deadline import Deadline
 from aiflow.agents.host import Host
 from aiflow.agents.options import merge
+from aiflow.agents.spent import Purse, Spent
 from aiflow.agents.worker import Totals
 from aiflow.cluster.network import Channel, Network
 from aiflow.errors import AgentError, BackendError, DeadlineError, MessageError
@@ -41,6 +42,7 @@ class Agent:
         self.network = network
         self.abilities: list[Callable[[Agent], BaseTool]] = []
         self.host = host
+        self._purse = Purse()
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, node={self.node!r})"
@@ -130,6 +132,11 @@ class Agent:
         finally:
             channel.close()
 
+    @property
+    def spent(self) -> Spent:
+        """What its answers have cost so far, as this process saw it: tokens, seconds, bytes by link."""
+        return self._purse.total()
+
     async def totals(self) -> Totals:
         """What the agent's worker did since its process started: requests, tokens, seconds, errors."""
         with self._named():
@@ -169,7 +176,9 @@ class Agent:
 
     def _signed(self, answer: Answer, started: float, there: Mapping[str, int], back: Mapping[str, int]) -> Answer:
         links = {link: there.get(link, 0) + back.get(link, 0) for link in {**there, **back}}
-        return replace(answer, agent=self.name, seconds=self.network.clock.now() - started, bytes=links)
+        signed = replace(answer, agent=self.name, seconds=self.network.clock.now() - started, bytes=links)
+        self._purse.add(signed)
+        return signed
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -13,12 +13,16 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from aiflow.errors import ClusterError
 
 STORE = 80 * 1024 * 1024
 """Bytes of a raylet's object store: close to Ray's minimum, since messages are small."""
+
+TMP = "/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()  # short: the paths of Ray's sockets are limited
+PREFIX = "aiflow-"
 
 # A killed raylet is noticed in about a second (three failed checks); one that is only slow has 2 s for each answer.
 _HEALTH = {
@@ -43,7 +47,8 @@ class Raylets:
     """A running cluster, one raylet for each map of resources; the first is the head. ``GPU`` counts as Ray's own."""
 
     def __init__(self, offers: list[Mapping[str, float]], cpus: int, store: int = STORE) -> None:
-        self._folder = tempfile.mkdtemp(prefix="aif", dir="/tmp" if os.path.isdir("/tmp") else None)
+        _sweep()
+        self._folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=TMP)
         self._stop = threading.Event()
         self._nodes: list[Any] = []
         self._numbers = itertools.count()
@@ -126,3 +131,21 @@ def loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _sweep() -> None:
+    """Removes the folders of processes that were killed before they could."""
+    for folder in Path(TMP).glob(f"{PREFIX}*-*"):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

@@ -42,7 +42,10 @@ async def test_bytes_are_the_lengths_of_the_messages(simulated: Deployment, cloc
         f"piece by piece {i}" for i in range(20)
     ]
     totals = {link: sum(a.bytes.get(link, 0) for a in answers) for link in simulated.network.totals()}
-    assert totals == simulated.network.totals()
+    assert totals == simulated.network.totals() == agent.spent.bytes
+    assert agent.spent.answers == agent.spent.usage.requests == 40
+    assert agent.spent.usage.completion_tokens == sum(a.usage.completion_tokens for a in answers)
+    assert agent.spent.seconds == pytest.approx(sum(a.seconds for a in answers))
     assert len({a.bytes[LINK] for a in answers[:10]}) == 1
 
 

@@ -46,7 +46,7 @@ def test_attaching_places_by_tier_and_names_a_missing_one(tmp_path):
     command = [RAY, "start", "--head", "--port=0", "--num-cpus=1", "--include-dashboard=false", "--block"]
     offers = '--resources={"aiflow:device": 1000, "aiflow:cloud": 1000}'
     log = tmp_path / "head.log"
-    folder = Path("/tmp") / f"aif-attach-{os.getpid()}"  # short: Ray's sockets lie below it
+    folder = Path("/tmp") / f"aiflow-{os.getpid()}-attach"  # short: Ray's sockets lie below it
     with log.open("w") as out:
         head = subprocess.Popen(
             [*command, offers, f"--temp-dir={folder}"], stdout=out, stderr=out, start_new_session=True
