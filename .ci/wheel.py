@@ -11,7 +11,12 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ["aiflow/py.typed", "aiflow/examples/home.yaml", "aiflow/nano/weights/base/model.safetensors"]
+DATA = [
+    "aiflow/py.typed",
+    "aiflow/bench/report/report.html",
+    "aiflow/examples/home.yaml",
+    "aiflow/nano/weights/base/model.safetensors",
+]
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 import aiflow
