@@ -37,8 +37,8 @@ def quiet() -> None:
     """Environment of a local cluster: no telemetry, no tokens. Has to come before the first import of ray."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_timeout_ms_task_wait_for_death_info", "50")  # a caller hears of a death a second sooner
-    # Dead nodes are our errors to tell; Ray would print pages of state to stdout, among the results.
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "The node with node id|Raylet is terminated")
+    # Dead nodes are our errors to tell, and many actors on a node no mishap; Ray would print it all among the results.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "The node with node id|Raylet is terminated|worker processes")
     if "ray" not in sys.modules:  # later it would reach the raylets and not this process
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
@@ -62,7 +62,7 @@ class Raylets:
             self.close()
             if isinstance(error, Exception):
                 raise ClusterError(
-                    f'Ray could not start on this machine: {error} Is it overloaded? Try again, or nodes="single".'
+                    f"Ray could not start on this machine: {error} Is it overloaded? Try again, or use one raylet."
                 ) from error
             raise
 

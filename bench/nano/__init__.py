@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aiflow import aio
 from aiflow.bench.log import RunLog
 from aiflow.bench.provenance import provenance
+from aiflow.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from aiflow.bench.nano.team import Team
@@ -39,8 +40,11 @@ def main(
     """
     from aiflow.bench.nano.suite import nano_suite
     from aiflow.bench.nano.team import embedded
+    from aiflow.graphs.blocks.merge import HOWS
     from aiflow.nano.questions import SEED, SUITE_SIZE
 
+    if merge not in HOWS:  # before anything is started for it
+        raise UsageError(f"merge={merge!r} is unknown; {suggest(merge, list(HOWS))}")
     seed = SEED if seed is None else seed
     suite = nano_suite(SUITE_SIZE if limit is None else limit, seed)
     with embedded(topology) as team:

@@ -17,7 +17,6 @@ from aiflow.types import Message, Options, conversation
 
 How = Literal["synthesis", "vote", "best_of_n", "rank"]
 HOWS = ("synthesis", "vote", "best_of_n", "rank")
-BEST = "{transcript}\n\nAnswers:\n{answers}\n\nName the assistant with the best answer."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ async def merge(
         return _voted(server, answers, "")
     turns = conversation(messages)
     abouts = {device.name: device.about for device in devices}
-    template = {"synthesis": prompts.MERGE, "best_of_n": BEST, "rank": prompts.RANK}[how]
+    template = {"synthesis": prompts.MERGE, "best_of_n": prompts.BEST, "rank": prompts.RANK}[how]
     prompt, cut = (budget or Budget()).fit(
         turns,
         [(name, abouts.get(name, ""), text) for name, text in answers.items()],

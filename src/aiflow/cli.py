@@ -15,6 +15,7 @@ from aiflow.errors import AiflowError, UsageError
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object as the last line of stdout.")]
 Report = Annotated[Path | None, typer.Option(help="Write the self-contained HTML report here.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")]
+Count = Annotated[int, typer.Option(min=1)]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 GraphOption = Annotated[
     str, typer.Option("--graph", help="'home' or FILE.py:NAME of a graph, or of a function of the cluster.")
@@ -91,7 +92,7 @@ def bench_mt_bench(
 
 @bench.command("overhead")
 def bench_overhead(
-    repeats: int = 30,
+    repeats: Count = 30,
     devices: Annotated[list[int] | None, typer.Option(help="5, 50, or both (default).")] = None,
     json: Json = False,
 ) -> None:
@@ -102,7 +103,7 @@ def bench_overhead(
 
 
 @bench.command("load")
-def bench_load(queries: int = 2000, in_flight: int = 64, json: Json = False) -> None:
+def bench_load(queries: Annotated[int, typer.Option(min=2)] = 2000, in_flight: Count = 64, json: Json = False) -> None:
     """Queries per second, p50 and p99 with many requests in flight, and that no answer is lost or mixed up."""
     from aiflow.bench import load
 
@@ -110,7 +111,7 @@ def bench_load(queries: int = 2000, in_flight: int = 64, json: Json = False) -> 
 
 
 @bench.command("faults")
-def bench_faults(repeats: int = 100, seed: Seed = 0, json: Json = False) -> None:
+def bench_faults(repeats: Count = 100, seed: Seed = 0, json: Json = False) -> None:
     """SIGKILL devices and the server mid-request: an answer or a clear error in time, never a hang."""
     from aiflow.bench import faults
 
@@ -126,7 +127,7 @@ def bench_bytes(json: Json = False) -> None:
 
 
 @bench.command("start")
-def bench_start(repeats: int = 7, json: Json = False) -> None:
+def bench_start(repeats: Count = 7, json: Json = False) -> None:
     """Time of ``import aiflow`` and of ``aiflow --help``."""
     from aiflow.bench import start
 

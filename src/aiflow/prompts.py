@@ -1,4 +1,4 @@
-"""The three prompts of the device-server collaboration, as pure text (AI Flow, section IV-A).
+"""The prompts of the device-server collaboration, as pure text (AI Flow, section IV-A).
 
 One place, because the graphs send them and the embedded models are trained on them. They are short: a phone-sized
 model reads every token of them, and a large model needs no more. This module knows no model and no network.
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 SELECT = "{transcript}\n\nAssistants:\n{assistants}\n\nName the {count} best suited to the last question, best first."
 MERGE = "{transcript}\n\nAnswers:\n{answers}\n\nWrite the best answer to the last question."
+BEST = "{transcript}\n\nAnswers:\n{answers}\n\nName the assistant with the best answer."
 RANK = "{transcript}\n\nAnswers:\n{answers}\n\nName the assistants from the best answer to the worst."
 REVISE = "The joint answer is: {merged}\nWrite your final answer."
 
@@ -23,7 +24,7 @@ def select(talk: str, about: Sequence[tuple[str, str]], count: int) -> str:
 
 
 def merge(talk: str, answers: Sequence[tuple[str, str, str]], template: str = MERGE) -> str:
-    """Asks the server for one answer out of (name, description, answer); ``template`` is MERGE or RANK."""
+    """Asks the server for one answer out of (name, description, answer); ``template`` is MERGE, BEST or RANK."""
     lines = "\n".join(f"- {name} ({about}): {text.strip()}" for name, about, text in answers)
     return template.format(transcript=talk, answers=lines)
 

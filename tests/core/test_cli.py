@@ -41,6 +41,8 @@ def test_every_command_has_help():
         (["run", "hi", "--image", __file__], "not an image"),
         (["bench", "mt-bench", "--data", "/nowhere"], "/nowhere"),
         (["train", "nano", "--only", "mth"], "'math'"),
+        (["bench", "nano", "--merge", "sinthesis"], "did you mean 'synthesis'?"),
+        (["bench", "overhead", "--devices", "7"], "devices=7"),
     ],
 )
 def test_user_errors_are_one_line_and_exit_2(args, words):
@@ -51,7 +53,12 @@ def test_user_errors_are_one_line_and_exit_2(args, words):
 
 
 def test_unknown_flags_and_commands_exit_2():
-    for args in (["run", "hi", "--grap", "x"], ["benhc"], ["bench", "nano", "--limit", "x"]):
+    for args in (
+        ["run", "hi", "--grap", "x"],
+        ["benhc"],
+        ["bench", "nano", "--limit", "x"],
+        ["bench", "load", "--in-flight", "0"],
+    ):
         assert aiflow(*args).returncode == 2
 
 
