@@ -18,26 +18,31 @@ DEVICES: dict[str, str] = {
 """The devices and how they describe themselves."""
 
 MODELS = ("base", *DEVICES, "server")
+FAMILIES = {
+    "family": "one vision language model with branches at five exits: device, edge and cloud members from one file",
+    "hpcd": "four nested low-rank members of a generalist",
+}
+"""The families and what they are; their members are chosen where they are used."""
 
 
 def resolve(name: str) -> tuple[Path, Path | None]:
-    """The folders of a model id such as "nano/math": the base, and the LoRA adapter (None for "nano/base").
+    """The folders of a model id such as "nano/math": the base, and the LoRA adapter (None for a model without one).
 
     Raises:
         UnknownModelError: if there is no such model, or its weights are not here; names what there is.
     """
     from aiflow.errors import UnknownModelError
 
-    known = [f"nano/{m}" for m in MODELS]
+    known = [f"nano/{m}" for m in (*MODELS, *FAMILIES)]
     if name not in known:
         near = get_close_matches(name, known, n=3, cutoff=0.3) or known
         raise UnknownModelError(f"there is no model {name!r}; the nearest are {', '.join(near)}")
-    base, folder = WEIGHTS / "base", WEIGHTS / name.removeprefix("nano/")
-    for needed in (base / "model.safetensors", folder / _weights_file(folder.name)):
+    folder = WEIGHTS / name.removeprefix("nano/")
+    adapted = folder.name in MODELS and folder.name != "base"
+    base = WEIGHTS / "base" if adapted else folder
+    for needed in (base / "model.safetensors", *([folder / "adapter_model.safetensors"] if adapted else [])):
         if not needed.is_file():
-            raise UnknownModelError(f"the weights of {name!r} are not in {WEIGHTS}; make them with `aiflow train nano`")
-    return base, None if folder == base else folder
-
-
-def _weights_file(model: str) -> str:
-    return "model.safetensors" if model == "base" else "adapter_model.safetensors"
+            train = "family" if folder.name in FAMILIES else "nano"
+            command = f"aiflow train {train}"
+            raise UnknownModelError(f"the weights of {name!r} are not in {WEIGHTS}; make them with `{command}`")
+    return base, folder if adapted else None

@@ -11,12 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aiflow.nano.data import base, device, server
-from aiflow.nano.loop import Recipe
+from aiflow.collaboration.fitting import Recipe
+from aiflow.nano.data import base, device, generalist, server
 
 BASE_ID = "aiflow:nano/base"
 RANK = 16
-STREAMS: dict[str, Any] = {"base": base.stream, **device.STREAMS, "server": server.lesson}
+STREAMS: dict[str, Any] = {
+    "base": base.stream,
+    **device.STREAMS,
+    "server": server.lesson,
+    "generalist": generalist.stream,
+}
+WHOLE = ("base", "generalist")
+"""Stages that train and save all weights; the others train an adapter on the base."""
 _ADAPTER = Recipe(steps=800, lr=3e-3, batch_tokens=2048, warmup=30, decay=0.5, every=50)
 RECIPES = {
     "base": Recipe(steps=1600, lr=3e-3, muon_lr=4e-3, decay=0.4, every=50),
@@ -26,6 +33,7 @@ RECIPES = {
     "islands": _ADAPTER,
     "minerals": replace(_ADAPTER, steps=720),
     "server": replace(_ADAPTER, steps=1150, lr=1.5e-3, batch_tokens=4096),
+    "generalist": Recipe(steps=2200, lr=2e-3, muon_lr=3e-3, decay=0.5, every=50),
 }
 
 
@@ -35,14 +43,17 @@ def run(
     """Trains one stage into ``out / stage`` and returns what was measured; checkpoints live in ``work``."""
     import torch
 
+    from aiflow.collaboration.fitting import fit
     from aiflow.nano.batches import endless
-    from aiflow.nano.loop import fit
+    from aiflow.nano.loop import backward
 
     torch.set_num_threads(threads)
     recipe = scaled(RECIPES[stage], scale)
     model, tokenizer = _start(stage, out, seed)
     data = partial(_data, endless, tokenizer, stage, seed, recipe)
-    state = fit(model, data, recipe, stage=stage, checkpoint=work / f"{stage}.pt", resume=resume, progress=_tell)
+    state = fit(
+        model, data, recipe, backward, stage=stage, checkpoint=work / f"{stage}.pt", resume=resume, progress=tell
+    )
     _save(model, tokenizer, stage, out / stage)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     report = {
@@ -89,6 +100,8 @@ def _start(stage: str, out: Path, seed: int) -> tuple[Any, Any]:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     use_fast_attention(model)
     torch.manual_seed(seed)
+    if stage in WHOLE:
+        return model, AutoTokenizer.from_pretrained(folder)
     rank = 2 * RANK if stage == "server" else RANK
     lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
     adapted = get_peft_model(model, lora)
@@ -101,7 +114,7 @@ def _save(model: Any, tokenizer: Any, stage: str, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16)
-    if stage == "base":
+    if stage in WHOLE:
         model.generation_config.update(do_sample=False, max_new_tokens=64)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -114,7 +127,8 @@ def _save(model: Any, tokenizer: Any, stage: str, folder: Path) -> None:
         file.chmod(0o644)
 
 
-def _tell(stage: str, step: int, steps: int, loss: float) -> None:
+def tell(stage: str, step: int, steps: int, loss: float) -> None:
+    """Prints one JSON line of progress."""
     print(json.dumps({"stage": stage, "step": step, "steps": steps, "loss": round(loss, 4)}), flush=True)
 
 

@@ -1,21 +1,28 @@
-"""`aiflow train nano`: the whole family from a seed, resumable, one worker process per stage.
+"""`aiflow train nano` and `aiflow train family`: models from a seed, resumable, one worker process per stage.
 
-The base trains first with two threads; then the adapters, two at a time with one thread each. Last, the skills are
-measured on the held-out suite and the model cards written from the measurements.
+Stages come in waves; a stage alone in its wave gets two threads, the others run two at a time with one thread each.
+Last, the skills are measured on the held-out suites and the model cards written from the measurements.
 """
 
 import asyncio
+import importlib
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiflow.collaboration.fitting import Progress, Recipe
 from aiflow.errors import AiflowError, UsageError, suggest
-from aiflow.nano import MODELS
-from aiflow.nano.loop import Progress
+from aiflow.nano import WEIGHTS
 
-ORDER = ("base", "server", "math", "islands", "text", "minerals", "code")
+WAVES = {
+    "nano": (("base",), ("server", "math", "islands", "text", "minerals", "code")),
+    "family": (("generalist", "tower"), ("model", "hpcd"), ("family",)),
+}
+"""What each group trains, in order; a wave needs the ones before it."""
+FAMILY_STAGES = ("tower", "model", "family", "hpcd")
 
 
 class TrainingError(AiflowError, RuntimeError):
@@ -40,6 +47,7 @@ def tell(stage: str, step: int, steps: int, loss: float) -> None:
 def train(
     out: Path,
     *,
+    group: str = "nano",
     seed: int = 0,
     only: Sequence[str] | None = None,
     resume: bool = True,
@@ -48,14 +56,16 @@ def train(
     progress: Progress = tell,
     evaluate: bool = True,
 ) -> None:
-    """Trains the family into ``out`` (one folder per model).
+    """Trains a group of models into ``out`` (one folder per stage).
 
-    The cards need the whole family; they are left out while a model is missing.
+    The cards need the whole group; they are left out while a model is missing.
 
     Args:
-        out: folder of the weights; an adapter needs ``out / "base"``.
+        out: folder of the weights; a group "nano" in part and the group "family" need ``out / "base"``, which for the
+            family is copied from the shipped weights if it is not there.
+        group: "nano" (the devices and the server) or "family" (the vision family and the low-rank one).
         seed: decides data, initial weights and order.
-        only: the models to train, of `aiflow.nano.MODELS`; all by default.
+        only: the stages to train, of `WAVES`; all by default.
         resume: continue from the checkpoints and skip stages that are complete.
         scale: multiplies the steps of every stage.
         work: folder of the checkpoints; ``checkpoints/seed-<seed>`` beside ``out`` by default.
@@ -66,37 +76,44 @@ def train(
         UsageError: for an unknown model name, a scale that is not positive, or an adapter without a base.
         TrainingError: if a worker fails.
     """
-    wanted = [m for m in ORDER if only is None or m in only]
-    if unknown := sorted(set(only or ()) - set(MODELS)):
-        raise UsageError(f"{unknown[0]!r} is no nano model; {suggest(unknown[0], list(MODELS))}")
+    stages = [stage for wave in WAVES[group] for stage in wave]
+    if unknown := sorted(set(only or ()) - set(stages)):
+        raise UsageError(f"{unknown[0]!r} is no model of `aiflow train {group}`; {suggest(unknown[0], stages)}")
+    waves = [[stage for stage in wave if only is None or stage in only] for wave in WAVES[group]]
     if scale <= 0:
         raise UsageError(f"the scale of the training must be above 0, not {scale}")
-    if "base" not in wanted and not (out / "base" / "model.safetensors").is_file():
-        raise UsageError(f"there is no base in {out}; train it first or leave out `only`")
+    if "base" not in waves[0] and not (out / "base" / "model.safetensors").is_file():
+        if group == "nano":
+            raise UsageError(f"there is no base in {out}; train it first or leave out `only`")
+        shutil.copytree(WEIGHTS / "base", out / "base")
     work = work or out.parent / "checkpoints" / f"seed-{seed}"
     try:
-        asyncio.run(_stages(wanted, _Plan(out, work, seed, scale, resume, progress)))
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from None
-    if evaluate and all((out / m / "training.json").is_file() for m in MODELS):
+        asyncio.run(_stages(waves, _Plan(out, work, seed, scale, resume, progress)))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    if not evaluate or not all((out / stage / "training.json").is_file() for stage in stages):
+        return
+    if group == "nano":
         from aiflow.nano.cards import write_cards
 
         write_cards(out)
+    else:
+        from aiflow.nano.family.cards import ship
+
+        ship(out)
 
 
-async def _stages(wanted: list[str], plan: _Plan) -> None:
-    if "base" in wanted:
-        await _worker("base", plan, threads=2)
+async def _stages(waves: Sequence[Sequence[str]], plan: _Plan) -> None:
     gate = asyncio.Semaphore(2)
 
-    async def one(stage: str) -> None:
+    async def one(stage: str, threads: int) -> None:
         async with gate:
-            await _worker(stage, plan, threads=1)
+            await _worker(stage, plan, threads=threads)
 
-    async with asyncio.TaskGroup() as group:
-        for stage in wanted:
-            if stage != "base":
-                group.create_task(one(stage))
+    for wave in waves:
+        async with asyncio.TaskGroup() as group:
+            for stage in wave:
+                group.create_task(one(stage, 2 if len(wave) == 1 else 1))
 
 
 async def _worker(stage: str, plan: _Plan, *, threads: int) -> None:
@@ -114,7 +131,7 @@ async def _worker(stage: str, plan: _Plan, *, threads: int) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "aiflow.nano.stages",
+        _room(stage),
         json.dumps(options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -137,10 +154,16 @@ async def _worker(stage: str, plan: _Plan, *, threads: int) -> None:
 
 def _complete(stage: str, plan: _Plan) -> bool:
     """A stage is complete if its folder reports the same seed and all the steps of the recipe."""
-    from aiflow.nano.stages import RECIPES, scaled
+    from aiflow.nano.stages import scaled
 
+    recipes: dict[str, Recipe] = importlib.import_module(_room(stage)).RECIPES
     report = plan.out / stage / "training.json"
     if not report.is_file():
         return False
     said = json.loads(report.read_text())
-    return bool(said["seed"] == plan.seed and said["step"] == scaled(RECIPES[stage], plan.scale).steps)
+    return bool(said["seed"] == plan.seed and said["step"] == scaled(recipes[stage], plan.scale).steps)
+
+
+def _room(stage: str) -> str:
+    """The module that knows a stage."""
+    return "aiflow.nano.family.stages" if stage in FAMILY_STAGES else "aiflow.nano.stages"

@@ -1,6 +1,7 @@
 """What users get wrong, as one table: each ends in one line of a typed error that names the value and the remedy."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from aiflow import errors
 from aiflow.types import Image
 
 TWO = {"nodes": {"phone": "device", "cloud": "cloud"}, "links": [{"between": ["phone", "cloud"], "rate": "1 MB/s"}]}
+BASE = "aiflow:nano/base"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -50,6 +52,19 @@ def big():
     }
 
 
+def familial(command, *args, **change):
+    def make():
+        from aiflow import families
+
+        defaults = {
+            "branch": {"texts": Path("no.txt"), "exits": "2", "keep": 0.75, "storage": "bfloat16", "length": 8},
+            "members": {"parameters": None, "memory": None, "latency": None},
+        }
+        return getattr(families, command)(*args, **{**defaults[command], "json": False, **change})
+
+    return make
+
+
 TABLE = {
     "no such topology file": (lambda: aiflow.connect("nowhere.yaml"), errors.TopologyError, "nowhere.yaml"),
     "unknown key in a topology": (topology(link=[]), errors.TopologyError, "did you mean 'links'"),
@@ -84,6 +99,22 @@ TABLE = {
     "select of a wrong type": (graph(select="two"), errors.UsageError, "select='two'"),
     "unknown merge": (graph(merge="sinthesis"), errors.UsageError, "did you mean 'synthesis'"),
     "negative deadline": (graph(deadline=-1), errors.UsageError, "deadline=-1"),
+    "no such family": (familial("members", "no/family"), errors.UnknownModelError, "'no/family'"),
+    "budget of letters": (familial("members", BASE, parameters="big"), errors.UsageError, "'big' is not a quantity"),
+    "two budgets": (familial("members", BASE, parameters="1M", memory="1GB"), errors.InputError, "give one of them"),
+    "budget too small": (
+        familial("members", BASE, parameters="1k"),
+        errors.BudgetError,
+        "the smallest member is exit 1",
+    ),
+    "exit out of range": (familial("branch", BASE, Path("out"), exits="2,6"), errors.InputError, "exit 6"),
+    "share out of range": (familial("branch", BASE, Path("out"), keep=1.5), errors.InputError, "keep=1.5"),
+    "unknown storage": (
+        familial("branch", BASE, Path("out"), storage="int4"),
+        errors.InputError,
+        "did you mean 'int8'",
+    ),
+    "missing calibration texts": (familial("branch", BASE, Path("out")), errors.InputError, "'no.txt'"),
     "an agent that is none": (graph(devices=["a"]), errors.UsageError, "cluster.agent"),
 }
 

@@ -1,8 +1,8 @@
 """Where an agent's tokens come from: a model string says which back end, options say how.
 
-``aiflow:nano/math``, ``Qwen/Qwen2.5-0.5B-Instruct``, ``./folder`` -> ``transformers``; ``https://host/v1#model`` ->
-``openai``; ``replay:answers.jsonl#model`` -> ``replay``; ``scripted:echo`` -> ``scripted``. Nothing heavy is imported
-before it is used.
+``aiflow:nano/math``, ``./family#2:0.75`` (a member of a family), ``Qwen/Qwen2.5-0.5B-Instruct``, ``./folder`` ->
+``transformers``; ``https://host/v1#model`` -> ``openai``; ``replay:answers.jsonl#model`` -> ``replay``;
+``scripted:echo`` -> ``scripted``. Nothing heavy is imported before it is used.
 """
 
 import os
@@ -18,7 +18,10 @@ from aiflow.agents.options import known
 from aiflow.clock import Clock
 from aiflow.errors import InputError, UnknownModelError
 
-FORMS = "a path, a Hugging Face id, aiflow:nano/<name>, https://host/v1#<model>, replay:<file>#<model> or scripted:"
+FORMS = (
+    "a path, a Hugging Face id, aiflow:nano/<name> (of a family also <path>#<member>), https://host/v1#<model>, "
+    "replay:<file>#<model> or scripted:"
+)
 TRANSFORMERS = ("device", "dtype", "max_batch", "threads", "max_context", "seed")
 """The options of ``TransformersBackend``, known without importing torch."""
 
@@ -35,9 +38,9 @@ def kind(model: Any) -> str:
         return "openai"
     if colon and scheme in ("replay", "scripted"):
         return scheme
-    if colon and scheme == "aiflow" and re.fullmatch(r"nano/[\w.-]+", rest):
+    if colon and scheme == "aiflow" and re.fullmatch(r"nano/[\w.-]+(#[\w.:-]+)?", rest):
         return "transformers"
-    if _is_path(model) or _HUB_ID.fullmatch(model):
+    if _is_path(model.partition("#")[0]) or _HUB_ID.fullmatch(model):
         return "transformers"
     raise UnknownModelError(f"model {model!r} is of no known form; give {FORMS}.")
 
@@ -85,6 +88,8 @@ def _is_path(model: str) -> bool:
 
 
 def _check_weights(model: str) -> None:
+    if not Path(model).expanduser().is_dir():
+        model = model.partition("#")[0]
     if model.startswith("aiflow:"):
         from aiflow import nano
 

@@ -1,4 +1,4 @@
-"""The command line: ``aiflow demo | run | graph | bench | train``. Knows flags and exit codes, nothing else.
+"""The command line: ``aiflow demo | run | graph | bench | train | familial``. Knows flags and exit codes, nothing else.
 
 Results go to stdout, progress to stderr. Exit codes: 0 done, 1 the system failed, 2 the input was wrong, 130 Ctrl-C.
 """
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from aiflow.cli_familial import familial
 from aiflow.errors import AiflowError, UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object as the last line of stdout.")]
@@ -27,6 +28,7 @@ bench = typer.Typer(no_args_is_help=True, help="Measure: quality, overhead, load
 train = typer.Typer(no_args_is_help=True, help="Train the models that ship.")
 app.add_typer(bench, name="bench")
 app.add_typer(train, name="train")
+app.add_typer(familial, name="familial")
 
 
 @app.command()
@@ -90,6 +92,23 @@ def bench_mt_bench(
     mt_bench.main(data=data, limit=limit, json=json)
 
 
+@bench.command("familial")
+def bench_familial(
+    part: Annotated[list[str] | None, typer.Option(help="eesb, hpcd, capacity, svd, memory or serving.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All parts, also those that take minutes.")] = False,
+    limit: Annotated[int | None, typer.Option(min=2, help="Items of each form and suite.")] = None,
+    family: Annotated[list[Path] | None, typer.Option(help="A family's folder; one for each trained seed.")] = None,
+    hpcd: Annotated[Path | None, typer.Option(help="Folder of the low-rank members.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="A folder for figures of quality against parameters.")] = None,
+    json: Json = False,
+) -> None:
+    """Familial models: quality of every member against its parameters, beside early exit; SVD, memory, serving."""
+    from aiflow.bench import familial
+
+    parts, families = part or [], family or []
+    familial.main(parts=parts, everything=everything, limit=limit, family=families, hpcd=hpcd, plots=plots, json=json)
+
+
 @bench.command("overhead")
 def bench_overhead(
     repeats: Count = 30,
@@ -145,6 +164,19 @@ def train_nano(
     from aiflow.nano.train import train
 
     train(out, seed=seed, only=only, resume=resume)
+
+
+@train.command("family")
+def train_family(
+    out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("runs/nano/weights"),
+    seed: Seed = 0,
+    only: Annotated[list[str] | None, typer.Option(help="Train only these stages, e.g. --only hpcd.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue from checkpoints.")] = True,
+) -> None:
+    """Train the vision family and the low-rank family, from the nano base on: at most 90 minutes each on 2 cores."""
+    from aiflow.nano.train import train
+
+    train(out, group="family", seed=seed, only=only, resume=resume)
 
 
 def main() -> None:

@@ -7,7 +7,10 @@ AiflowError
 │   ├── UnknownAgentError        a name that no agent has
 │   ├── CredentialError          a key that is needed and not in the environment
 │   ├── InputError               a question, image or option that cannot be used
-│   └── DataError                a benchmark file that is missing or malformed
+│   ├── DataError                a benchmark file that is missing or malformed
+│   ├── UnsupportedModelError    an architecture that a technique does not know
+│   ├── WeightsError             a file of weights that is missing, damaged or cut short
+│   └── BudgetError              a budget that no member of a family fits
 ├── ProtocolError (ValueError)   bytes from another party that must not be trusted; the receiver's state is unchanged
 │   ├── VersionError             another codec version
 │   ├── TruncatedError           fewer bytes than the header says
@@ -58,6 +61,18 @@ class InputError(UsageError):
 
 class DataError(UsageError):
     """A benchmark file that is missing or malformed."""
+
+
+class UnsupportedModelError(UsageError):
+    """An architecture that a technique does not know."""
+
+
+class WeightsError(UsageError):
+    """A file of weights that is missing, damaged or cut short."""
+
+
+class BudgetError(UsageError):
+    """A budget that no member of a family fits."""
 
 
 class ProtocolError(AiflowError, ValueError):

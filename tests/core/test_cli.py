@@ -17,7 +17,7 @@ def aiflow(*args, timeout=60):
 
 def commands():
     found = re.findall(r"^  (\w[\w-]+)  ", aiflow("--help").stdout, re.M)
-    groups = {"bench", "train"}
+    groups = {"familial", "bench", "train"}
     nested = [(g, c) for g in groups for c in re.findall(r"^  (\w[\w-]+)  ", aiflow(g, "--help").stdout, re.M)]
     return [(c,) for c in found if c not in groups] + sorted(nested)
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from aiflow.collaboration.fitting import Recipe, fit
 from aiflow.errors import UsageError
 from aiflow.nano import tokenizer as tok
 from aiflow.nano.batches import Batch, endless
 from aiflow.nano.data import base
-from aiflow.nano.loop import Recipe, fit
+from aiflow.nano.loop import backward
 from aiflow.nano.model import build, fuse_lora
 from aiflow.nano.train import train
 
@@ -48,14 +49,15 @@ def test_a_killed_run_continues_exactly(tokenizer: Any, tmp_path: Path) -> None:
         whole,
         partial(data, tokenizer),
         RECIPE,
+        backward,
         stage="whole",
         checkpoint=tmp_path / "whole.pt",
         progress=lambda _s, step, _n, _l: told.append(step),
     )
     part = build(0, **TINY)
-    fit(part, partial(data, tokenizer), RECIPE, stage="part", checkpoint=tmp_path / "part.pt", stop=4)
+    fit(part, partial(data, tokenizer), RECIPE, backward, stage="part", checkpoint=tmp_path / "part.pt", stop=4)
     again = build(1, **TINY)
-    state = fit(again, partial(data, tokenizer), RECIPE, stage="part", checkpoint=tmp_path / "part.pt")
+    state = fit(again, partial(data, tokenizer), RECIPE, backward, stage="part", checkpoint=tmp_path / "part.pt")
     assert told == [2, 4, 6]
     assert state["step"] == 6
     for name, value in weights(whole).items():
@@ -68,6 +70,7 @@ def test_a_few_steps_lower_the_loss(tokenizer: Any, tmp_path: Path) -> None:
         build(0, **TINY),
         partial(data, tokenizer),
         Recipe(steps=24, lr=5e-3, warmup=2, batch_tokens=512, every=1),
+        backward,
         stage="x",
         checkpoint=tmp_path / "x.pt",
         progress=lambda *a: losses.append(a[3]),
@@ -112,7 +115,7 @@ def test_the_fused_lora_equals_pefts() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"only": ["mathematics"]}, "'mathematics' is no nano model"),
+        ({"only": ["mathematics"]}, "'mathematics' is no model of"),
         ({"scale": 0.0}, "above 0"),
         ({"only": ["math"]}, "there is no base"),
     ],

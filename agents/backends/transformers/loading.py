@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError
 
+from aiflow.agents.backends.transformers import members
 from aiflow.agents.backends.transformers.prompt import Prompter
 from aiflow.errors import InputError, UnknownModelError
 
@@ -31,10 +32,14 @@ class Loaded:
 def load(name: str, *, device: str, dtype: str, max_context: int | None) -> Loaded:
     """Loads ``name`` (see TransformersBackend). Raises UnknownModelError, InputError."""
     _check(device, dtype)
-    source, adapter = _resolve(name)
-    config = _found(name, source, _config)
-    vision = getattr(config, "vision_config", None) is not None
-    model = _found(name, source, lambda path: _weights(path, config, vision, dtype))
+    whole, part = members.split(name)
+    source, adapter = _resolve(whole)
+    model = members.load(source, part, dtype)
+    if model is None:
+        config = _found(name, source, _config)
+        model = _found(name, source, lambda path: _weights(path, config, dtype))
+    vision = getattr(model.config, "vision_config", None) is not None
+    _only_ends(model)
     if adapter:
         model = _found(name, adapter, lambda path: _merged(model, path))
     tokenizer = _found(name, _tokenizer_home(source, adapter), _tokenizer)
@@ -100,16 +105,22 @@ def _config(source: str) -> Any:
     return AutoConfig.from_pretrained(source)
 
 
-def _weights(source: str, config: Any, vision: bool, dtype: str) -> Any:
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, GenerationConfig
+def _weights(source: str, config: Any, dtype: str) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+    vision = getattr(config, "vision_config", None) is not None
     auto = AutoModelForImageTextToText if vision else AutoModelForCausalLM
-    model = auto.from_pretrained(source, config=config, dtype=dtype)
+    return auto.from_pretrained(source, config=config, dtype=dtype)
+
+
+def _only_ends(model: Any) -> None:
+    """Of the generation config only the special ids stay: decoding follows the request."""
+    from transformers import GenerationConfig
+
     kept = model.generation_config
     model.generation_config = GenerationConfig(
         bos_token_id=kept.bos_token_id, eos_token_id=kept.eos_token_id, pad_token_id=kept.pad_token_id or 0
     )
-    return model
 
 
 def _merged(model: Any, adapter: str) -> Any:

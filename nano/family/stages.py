@@ -1,0 +1,220 @@
+"""The stages of `aiflow train family`: tower, model, family, and hpcd. Each runs in a process of its own.
+
+``python -m aiflow.nano.family.stages '{"stage": "tower", "out": ..., "work": ...}'`` trains one stage, prints one JSON
+line of progress per checkpoint, and leaves the weights and ``training.json`` in its folder.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from aiflow.collaboration.fitting import Recipe
+from aiflow.nano import tokenizer as tok
+from aiflow.nano.stages import scaled, tell, versions
+
+RECIPES = {
+    "tower": Recipe(steps=1600, lr=2e-3, muon_lr=3e-3, warmup=50, decay=0.5, every=50),
+    "align": Recipe(steps=300, lr=1e-2, warmup=20, decay=0.9, every=100),
+    "hpcd": Recipe(steps=1500, lr=2e-3, muon_lr=2.5e-3, warmup=30, decay=0.6, batch_tokens=2048, every=50),
+    "family": Recipe(steps=900, lr=1e-3, muon_lr=1.5e-3, warmup=20, decay=0.8, batch_tokens=4096, every=50),
+    "captions": Recipe(steps=500, lr=0.0),  # the first steps of "model"
+    "model": Recipe(steps=2800, lr=1.5e-3, muon_lr=2e-3, warmup=50, decay=0.6, batch_tokens=2048, every=50),
+}
+IMAGES = 64
+"""Images per step of the tower."""
+CALIBRATION = 12
+"""Batches that the whitening sees."""
+EXITS, WHOLE, PART = (1, 2, 3, 4, 6), 0.74, 0.36
+"""Exits with a branch, the share of a block's parameters that a branch keeps, and its trained part."""
+COMPONENTS, SHARE = 4, 0.2
+"""Low-rank members, and the share of each linear's parameters that one component keeps."""
+
+
+def run(
+    stage: str, out: Path, work: Path, *, seed: int, scale: float = 1.0, resume: bool = True, threads: int = 1
+) -> dict[str, Any]:
+    """Trains one stage into ``out / stage`` and returns what was measured; checkpoints live in ``work``."""
+    import torch
+
+    torch.set_num_threads(threads)
+    recipe = scaled(RECIPES[stage], scale)
+    report = {"stage": stage, "seed": seed, **STAGES[stage](out, work / f"{stage}.pt", recipe, seed, resume)}
+    report |= {"threads": threads, "learning_rate": recipe.muon_lr or recipe.lr, "versions": versions()}
+    (out / stage / "training.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def tower(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -> dict[str, Any]:
+    """The vision tower, from labelled patches."""
+    from aiflow.collaboration.fitting import fit
+    from aiflow.nano.family.model import build_tower
+    from aiflow.nano.family.tower import Seeing, accuracy, backward, batches
+    from aiflow.nano.visual.draw import HEADS
+
+    model = Seeing(build_tower(seed), HEADS)
+    data = partial(batches, seed, IMAGES)
+    state = fit(model, data, recipe, backward, stage="tower", checkpoint=checkpoint, resume=resume, progress=tell)
+    found = accuracy(model, next(batches(seed + 1, 512, 0)))
+    model.tower.save_pretrained(out / "tower")
+    return {**state, "accuracy": dict(zip(HEADS, found, strict=True))}
+
+
+def model(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -> dict[str, Any]:
+    """The whole vision language model: the generalist, two blocks deeper, on the trained tower; everything learns."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
+
+    from aiflow.collaboration.familial.expand import expand
+    from aiflow.collaboration.familial.family import Family, Member
+    from aiflow.collaboration.familial.training import accumulate
+    from aiflow.collaboration.fitting import fit
+    from aiflow.nano.family.batches import endless
+    from aiflow.nano.family.model import EXPANDED, build, processor
+    from aiflow.nano.family.words import extend, grow
+    from aiflow.nano.model import use_fast_attention
+    from aiflow.nano.visual.stream import described
+
+    old = AutoTokenizer.from_pretrained(out / "generalist")
+    tokenizer = extend(old)
+    text = AutoModelForCausalLM.from_pretrained(out / "generalist", dtype="float32")
+    grow(text, old, tokenizer)
+    tower = CLIPVisionModel.from_pretrained(out / "tower", dtype="float32")
+    family = Family(build(expand(text, EXPANDED), tower, seed))
+    said = _align(family.backbone, tokenizer, checkpoint.with_name("align.pt"), seed, resume)
+    use_fast_attention(family.parts.text)
+    full = Member(exit=family.depth)
+
+    def backward(family: Family, batch: Any) -> float:
+        return accumulate(family, batch, [full], autocast=True)[full]
+
+    def data(start: int) -> Iterator[Any]:
+        """Captions alone first: they say the most about the picture, token by token."""
+        first = scaled(RECIPES["captions"], recipe.steps / RECIPES["model"].steps).steps
+        if start < first:
+            yield from islice(
+                endless(tokenizer, f"{seed} captions", recipe.batch_tokens, start, sample=described), first - start
+            )
+        yield from endless(tokenizer, f"{seed} model", recipe.batch_tokens, max(0, start - first))
+
+    state = fit(family, data, recipe, backward, stage="model", checkpoint=checkpoint, resume=resume, progress=tell)
+    family.backbone.save_pretrained(out / "model")
+    processor(tokenizer).save_pretrained(out / "model")
+    return {**state, "parameters": family.count(full), "align": said}
+
+
+def _align(model: Any, tokenizer: Any, checkpoint: Path, seed: int, resume: bool) -> dict[str, float]:
+    """The projector, from labelled patches and the words that name them."""
+    from aiflow.collaboration.fitting import fit
+    from aiflow.nano.family.align import Targets, backward, projector_only
+    from aiflow.nano.family.model import settle
+    from aiflow.nano.family.tower import batches
+
+    settle(model, next(batches(seed, IMAGES, 0)).images)
+    projector_only(model)
+    step, data = partial(backward, Targets(model, tokenizer, seed)), partial(batches, seed, IMAGES // 2)
+    recipe = RECIPES["align"]
+    state = fit(model, data, recipe, step, stage="align", checkpoint=checkpoint, resume=resume, progress=tell)
+    model.requires_grad_(True)
+    return state
+
+
+def hpcd(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -> dict[str, Any]:
+    """Four low-rank members of the generalist, one component after the other; the generalist is also the teacher."""
+    import random
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from aiflow.collaboration.familial.branching import Calibration
+    from aiflow.collaboration.familial.family import Family
+    from aiflow.collaboration.familial.hpcd import train
+    from aiflow.nano.data import generalist
+    from aiflow.nano.family.batches import Sample, endless
+    from aiflow.nano.model import use_fast_attention
+
+    tokenizer = AutoTokenizer.from_pretrained(out / "generalist")
+    teacher = AutoModelForCausalLM.from_pretrained(out / "generalist", dtype="float32")
+    use_fast_attention(teacher)
+
+    def talk(rng: random.Random) -> Sample:
+        return None, generalist.stream(rng)
+
+    data = partial(endless, tokenizer, f"{seed} hpcd", recipe.batch_tokens, sample=talk)
+    first = endless(tokenizer, f"{seed} calibration", recipe.batch_tokens, 0, sample=talk)
+    guide = Family(teacher)
+    calibration = [Calibration.of_ids(guide, b.ids_BT, b.ids_BT != tok.PAD) for b in islice(first, CALIBRATION)]
+    made = train(
+        teacher,
+        calibration,
+        data,
+        [recipe, *[replace(recipe, steps=max(1, recipe.steps // 3))] * (COMPONENTS - 1)],
+        count=COMPONENTS,
+        keep=SHARE,
+        folder=checkpoint.parent / "hpcd",
+        norms=True,
+        autocast=True,
+        resume=resume,
+        progress=tell,
+    )
+    levels = made.save(out / "hpcd", storage="int8")
+    tokenizer.save_pretrained(out / "hpcd")
+    return {"step": recipe.steps, "members": [level.parameters for level in levels]}
+
+
+def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -> dict[str, Any]:
+    """The family: branches at five exits, started from the next blocks, trained together with the whole model."""
+    from transformers import AutoTokenizer, LlavaForConditionalGeneration
+
+    from aiflow.collaboration.familial.branching import Calibration, initialise
+    from aiflow.collaboration.familial.family import Family, Member
+    from aiflow.collaboration.familial.training import accumulate, prepare
+    from aiflow.collaboration.fitting import fit
+    from aiflow.nano.family.batches import endless
+    from aiflow.nano.family.model import processor
+    from aiflow.nano.model import use_fast_attention
+
+    tokenizer = AutoTokenizer.from_pretrained(out / "model")
+    made = Family(LlavaForConditionalGeneration.from_pretrained(out / "model", dtype="float32"))
+    use_fast_attention(made.parts.text)
+    first = islice(endless(tokenizer, f"{seed} calibration", recipe.batch_tokens, 0), CALIBRATION)
+    started = initialise(
+        made,
+        dict.fromkeys(EXITS, WHOLE),
+        [Calibration.of_ids(made, b.ids_BT, b.ids_BT != tok.PAD, b.pixel_values) for b in first],
+    )
+    prepare(made, "full", vision=True)
+    full, wholes = Member(exit=made.depth), [Member(exit=e) for e in EXITS]
+    parts = [Member(exit=e, keep=PART) for e in EXITS]
+    step = 0
+
+    def backward(family: Family, batch: Any) -> float:
+        nonlocal step
+        # Three branches a step, in turn: over five steps every member learns three times, at the price of two.
+        chosen = [full, *((wholes + parts)[(3 * step + i) % (2 * len(EXITS))] for i in range(3))]
+        step += 1
+        losses = accumulate(family, batch, chosen, autocast=True)
+        return sum(losses.values()) / len(losses)
+
+    def data(start: int) -> Any:
+        nonlocal step
+        step = start
+        return endless(tokenizer, f"{seed} family", recipe.batch_tokens, start)
+
+    state = fit(made, data, recipe, backward, stage="family", checkpoint=checkpoint, resume=resume, progress=tell)
+    folder = out / "family"
+    made.save_pretrained(folder, storage="int8")
+    processor(tokenizer).save_pretrained(folder)
+    lost = {e: sum(row["loss"].values()) / len(row["loss"]) for e, row in started.items()}
+    members = {str(m): made.count(m) for m in [*wholes, *parts, full]}
+    return {**state, "parameters": members, "relative_loss_at_start": lost}
+
+
+STAGES = {"tower": tower, "model": model, "family": family, "hpcd": hpcd}
+
+
+if __name__ == "__main__":
+    _options = json.loads(sys.argv[1])
+    run(_options.pop("stage"), Path(_options.pop("out")), Path(_options.pop("work")), **_options)
