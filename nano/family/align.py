@@ -22,6 +22,10 @@ from aiflow.nano.visual.stream import lesson
 
 COMPASS = {"n": "top", "s": "bottom", "e": "right", "w": "left"}
 RENAMED = {"char": "", "text": "", "arrow": "to"}
+EMPHASIS = {"kind": 1.0, "colour": 1.0, "char": 2.0, "size": 0.7, "value": 1.5, "direction": 1.5}
+"""How loud each label is in the sum: what is hardest to tell apart, and asked for, most."""
+SPREAD = 40.0
+"""Distance in the hidden states at which two words are told apart; words differ by some hundreds."""
 NOTHING = "."
 PLACES = ("top", "bottom", "left", "right")
 
@@ -62,7 +66,10 @@ class Targets:
         self.mean = self.sums.sum(0) / self.counts.sum()
         self.tokenizer = tokenizer
         zero = torch.zeros_like(self.mean)
-        self.heads = [torch.stack([zero, *map(self.meaning, names)]) for names in words().values()]
+        self.heads = [
+            EMPHASIS[head] * torch.stack([zero, *map(self.meaning, names)]) for head, names in words().items()
+        ]
+        self.emphasis = torch.tensor(list(EMPHASIS.values()))
         self.nothing = self.mean + self.meaning(NOTHING)
         side, half = SIDE // PATCH, SIDE // PATCH // 2
         rows = [
@@ -71,23 +78,33 @@ class Targets:
         self.places = torch.stack([self.meaning(v) + self.meaning(h) for v, h in rows]) / 2
 
     def meaning(self, text: str) -> Tensor:
-        """How a word's last token differs from the mean token."""
-        if not text:
-            return torch.zeros_like(self.mean)
-        last = self.tokenizer(text, add_special_tokens=False)["input_ids"][-1]
-        return self.sums[last] / self.counts[last].clamp(min=1) - self.mean
+        """How the last tokens of the words differ from the mean token, summed."""
+        total = torch.zeros_like(self.mean)
+        for word in text.split():
+            last = self.tokenizer(word, add_special_tokens=False)["input_ids"][-1]
+            total += self.sums[last] / self.counts[last].clamp(min=1) - self.mean
+        return total
 
     def __call__(self, labels: Tensor) -> Tensor:
         """(B, P, heads) -> (B, P, D), of about the size of one word."""
         found = torch.zeros(*labels.shape[:2], self.nothing.shape[0])
         for i, table in enumerate(self.heads):
             found += table[labels[..., i].long()]
-        shown = (labels > 0).sum(-1, keepdim=True)
-        return torch.where(shown > 0, self.mean + (found + self.places) / (shown + 1).sqrt(), self.nothing)
+        return torch.where(
+            (labels > 0).any(-1, keepdim=True), self.mean + (found + self.places) * self.scale(labels), self.nothing
+        )
+
+    def scale(self, labels: Tensor) -> Tensor:
+        """(B, P, 1): makes a sum of words about as long as one word."""
+        return 1 / (((labels > 0) * self.emphasis.square()).sum(-1, keepdim=True) + 1).sqrt()
 
 
 def backward(targets: Targets, model: Any, batch: Labelled) -> float:
-    """Accumulates the projector's gradients of the squared error, a share of the targets' variance; returns it."""
+    """Accumulates the projector's gradients of the squared error plus a cross entropy per label; returns their sum.
+
+    The squared error alone learns what varies most (colours), and characters last: so each label is also classified,
+    by which of its classes' words would come closest.
+    """
     own = parts(model)
     with torch.no_grad():
         states = model.model.vision_tower(pixels(batch.images), output_hidden_states=True).hidden_states[-1][:, 1:]
@@ -95,8 +112,20 @@ def backward(targets: Targets, model: Any, batch: Labelled) -> float:
         wanted = targets(batch.labels)
     h_BTD = torch.cat([start, model.model.multi_modal_projector(states)], 1)
     made = run(own, own.text.layers[:1], h_BTD)[:, 2:]
-    weight = torch.where((batch.labels > 0).any(-1), 1.0, 0.1)
-    loss = ((made - wanted).square().mean(-1) * weight).sum() / weight.sum() / wanted.var()
+    shown = (batch.labels > 0).any(-1)
+    errors = (made - wanted).square().mean(-1) * torch.where(shown, 1.0, 0.1)
+    loss = errors.mean() / wanted.var()
+    scale = targets.scale(batch.labels)
+    for i, table in enumerate(targets.heads):
+        there = batch.labels[..., i] > 0
+        if not bool(there.any()):
+            continue
+        # Distances to all classes differ by what is linear in the class's own vector.
+        label, part = batch.labels[..., i][there].long(), scale[there]
+        rest = made[there] - wanted[there] + table[label] * part
+        words_CD = table[1:]
+        logits = (rest @ words_CD.T * part - 0.5 * words_CD.square().sum(-1) * part**2) / SPREAD**2
+        loss = loss + 0.1 * nn.functional.cross_entropy(logits, label - 1)
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.item()
 

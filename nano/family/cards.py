@@ -17,7 +17,7 @@ DATA = {
 
 
 def ship(out: Path, n: int = 100) -> dict[str, Any]:
-    """Measures both families in ``out`` and writes ``scores.json`` and README.md into their folders; returns the scores.
+    """Measures both families in ``out``, writes scores.json and README.md into their folders, returns the scores.
 
     Args:
         out: a folder with ``family`` and ``hpcd``, and the training reports of all stages.

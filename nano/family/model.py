@@ -68,16 +68,20 @@ def build(text: Any, tower: Any, seed: int) -> Any:
 
 @torch.no_grad()
 def settle(model: Any, images: Any) -> None:
-    """Starts the projector's first layer so that it takes away the tower's large common offset.
+    """Starts the projector's first layer with whitened features of the tower, measured on ``images`` (B, 64, 64, 3).
 
-    It is measured on ``images`` (B, 64, 64, 3).
+    What tells two characters apart lies in directions of little variance, under a large common offset; from standard
+    initial weights the projector finds them many times later.
     """
     states = model.model.vision_tower(pixels(images), output_hidden_states=True).hidden_states[-1][:, 1:]
-    features = states.flatten(0, 1)
-    one = model.model.multi_modal_projector.linear_1
-    torch.nn.init.normal_(one.weight, std=features.shape[1] ** -0.5)
-    one.weight.div_(features.std(0))
-    one.bias.copy_(-one.weight @ features.mean(0))
+    features = states.flatten(0, 1).double()
+    mean = features.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov(features.T))
+    white = vectors / (values + 1e-5 * values[-1]).sqrt()
+    layer = model.model.multi_modal_projector.linear_1
+    mixing = torch.randn(layer.weight.shape, dtype=torch.float64) * features.shape[1] ** -0.5
+    layer.weight.copy_(mixing @ white.T)
+    layer.bias.copy_(-layer.weight.double() @ mean)
 
 
 def processor(tokenizer: Any) -> Any:

@@ -6,6 +6,7 @@ line of progress per checkpoint, and leaves the weights and ``training.json`` in
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -19,11 +20,11 @@ from aiflow.nano.stages import scaled, tell, versions
 
 RECIPES = {
     "tower": Recipe(steps=1600, lr=2e-3, muon_lr=3e-3, warmup=50, decay=0.5, every=50),
-    "align": Recipe(steps=300, lr=1e-2, warmup=20, decay=0.9, every=100),
+    "align": Recipe(steps=500, lr=3e-3, warmup=20, decay=0.9, every=100),
     "hpcd": Recipe(steps=1500, lr=2e-3, muon_lr=2.5e-3, warmup=30, decay=0.6, batch_tokens=2048, every=50),
-    "family": Recipe(steps=900, lr=1e-3, muon_lr=1.5e-3, warmup=20, decay=0.8, batch_tokens=4096, every=50),
-    "captions": Recipe(steps=500, lr=0.0),  # the first steps of "model"
-    "model": Recipe(steps=2800, lr=1.5e-3, muon_lr=2e-3, warmup=50, decay=0.6, batch_tokens=2048, every=50),
+    "family": Recipe(steps=1300, lr=1.5e-3, muon_lr=2e-3, warmup=20, decay=0.7, batch_tokens=2048, every=50),
+    "captions": Recipe(steps=600, lr=0.0),  # the first steps of "model"
+    "model": Recipe(steps=1200, lr=1.5e-3, muon_lr=2e-3, warmup=50, decay=0.0, batch_tokens=2048, every=50),
 }
 IMAGES = 64
 """Images per step of the tower."""
@@ -81,10 +82,11 @@ def model(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) 
     old = AutoTokenizer.from_pretrained(out / "generalist")
     tokenizer = extend(old)
     text = AutoModelForCausalLM.from_pretrained(out / "generalist", dtype="float32")
-    grow(text, old, tokenizer)
+    grow(text, old, tokenizer, seed)
     tower = CLIPVisionModel.from_pretrained(out / "tower", dtype="float32")
     family = Family(build(expand(text, EXPANDED), tower, seed))
-    said = _align(family.backbone, tokenizer, checkpoint.with_name("align.pt"), seed, resume)
+    share = recipe.steps / RECIPES["model"].steps
+    said = _align(family.backbone, tokenizer, checkpoint.with_name("align.pt"), scaled(RECIPES["align"], share), seed)
     use_fast_attention(family.parts.text)
     full = Member(exit=family.depth)
 
@@ -93,7 +95,7 @@ def model(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) 
 
     def data(start: int) -> Iterator[Any]:
         """Captions alone first: they say the most about the picture, token by token."""
-        first = scaled(RECIPES["captions"], recipe.steps / RECIPES["model"].steps).steps
+        first = scaled(RECIPES["captions"], share).steps
         if start < first:
             yield from islice(
                 endless(tokenizer, f"{seed} captions", recipe.batch_tokens, start, sample=described), first - start
@@ -106,18 +108,17 @@ def model(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) 
     return {**state, "parameters": family.count(full), "align": said}
 
 
-def _align(model: Any, tokenizer: Any, checkpoint: Path, seed: int, resume: bool) -> dict[str, float]:
+def _align(model: Any, tokenizer: Any, checkpoint: Path, recipe: Recipe, seed: int) -> dict[str, float]:
     """The projector, from labelled patches and the words that name them."""
     from aiflow.collaboration.fitting import fit
     from aiflow.nano.family.align import Targets, backward, projector_only
     from aiflow.nano.family.model import settle
     from aiflow.nano.family.tower import batches
 
-    settle(model, next(batches(seed, IMAGES, 0)).images)
+    settle(model, next(batches(seed, 8 * IMAGES, 0)).images)
     projector_only(model)
     step, data = partial(backward, Targets(model, tokenizer, seed)), partial(batches, seed, IMAGES // 2)
-    recipe = RECIPES["align"]
-    state = fit(model, data, recipe, step, stage="align", checkpoint=checkpoint, resume=resume, progress=tell)
+    state = fit(model, data, recipe, step, stage="align", checkpoint=checkpoint, progress=tell)
     model.requires_grad_(True)
     return state
 
@@ -135,6 +136,7 @@ def hpcd(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -
     from aiflow.nano.family.batches import Sample, endless
     from aiflow.nano.model import use_fast_attention
 
+    begun = time.monotonic()
     tokenizer = AutoTokenizer.from_pretrained(out / "generalist")
     teacher = AutoModelForCausalLM.from_pretrained(out / "generalist", dtype="float32")
     use_fast_attention(teacher)
@@ -150,7 +152,7 @@ def hpcd(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -
         teacher,
         calibration,
         data,
-        [recipe, *[replace(recipe, steps=max(1, recipe.steps // 3))] * (COMPONENTS - 1)],
+        [recipe, *[replace(recipe, steps=max(1, recipe.steps * 8 // 15), decay=0.7)] * (COMPONENTS - 1)],
         count=COMPONENTS,
         keep=SHARE,
         folder=checkpoint.parent / "hpcd",
@@ -159,9 +161,10 @@ def hpcd(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -
         resume=resume,
         progress=tell,
     )
+    seconds = time.monotonic() - begun
     levels = made.save(out / "hpcd", storage="int8")
     tokenizer.save_pretrained(out / "hpcd")
-    return {"step": recipe.steps, "members": [level.parameters for level in levels]}
+    return {"step": recipe.steps, "seconds": seconds, "members": [level.parameters for level in levels]}
 
 
 def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -> dict[str, Any]:

@@ -4,8 +4,11 @@ The merges of each new word are appended after the old ones, so every other word
 """
 
 import json
+import string
 from collections.abc import Sequence
 from typing import Any
+
+from aiflow.nano.data import names
 
 # fmt: off
 WORDS = (
@@ -15,6 +18,10 @@ WORDS = (
     "rightmost", "picture", "different", "character",
 )
 # fmt: on
+
+
+SPACE = "\u0120"
+"""How byte-level BPE writes a space."""
 
 
 def extend(tokenizer: Any, words: Sequence[str] = WORDS) -> Any:
@@ -46,13 +53,24 @@ def _rebuilt(tokenizer: Any, raw: Any) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=raw, chat_template=tokenizer.chat_template, **kept)
 
 
-def grow(model: Any, old: Any, new: Any) -> None:
-    """Resizes a model's embeddings to ``new``; each new token starts as the mean of the pieces it had in ``old``."""
+def grow(model: Any, old: Any, new: Any, seed: int) -> None:
+    """Resizes a model's embeddings to ``new`` and gives every new or rare token a start that the model can tell apart.
+
+    The base hardly ever saw a single letter: after its first block all letters look alike, as averages of pieces do. So
+    each letter and each new word borrows the embedding of a noun that the model knows well, with some noise.
+    """
     import torch
 
-    pieces = {i: old(new.decode([i]), add_special_tokens=False)["input_ids"] for i in range(len(old), len(new))}
     model.resize_token_embeddings(len(new), mean_resizing=False)
     table = model.get_input_embeddings().weight
+    ids = new.get_vocab()
+    lenders = [ids[f"{SPACE}{w}"] for w in names.WORDS if f"{SPACE}{w}" in ids and w not in WORDS]
+    letters = [[ids[t] for t in (c, f"{SPACE}{c}") if t in ids] for c in string.ascii_uppercase]
+    fresh = [[i] for i in range(len(old), len(new))]
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for i, parts in pieces.items():
-            table[i] = table[parts].mean(0)
+        size = table[lenders].std()
+        for place, group in enumerate(letters + fresh):
+            for token in group:
+                noise = torch.randn(table.shape[1], generator=generator) * size
+                table[token] = 0.9 * table[lenders[place % len(lenders)]] + 0.4 * noise

@@ -1,0 +1,81 @@
+"""All stages of `aiflow train family` at a thousandth of their length, from the shipped base to files that answer."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from aiflow.nano import WEIGHTS
+from aiflow.nano.family import cards, evaluate, stages
+from aiflow.nano.stages import run as run_text
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out: Path = tmp_path_factory.mktemp("family")
+    shutil.copytree(WEIGHTS / "base", out / "base")
+    run_text("generalist", out, out / "work", seed=3, scale=0.001)
+    for stage in ("tower", "model", "family", "hpcd"):
+        stages.run(stage, out, out / "work", seed=3, scale=0.001)
+    return out
+
+
+def test_the_family_holds_members_that_answer_questions_on_pictures(trained: Path) -> None:
+    from transformers import AutoProcessor, AutoTokenizer
+
+    from aiflow.collaboration.familial.family import Family, Member
+
+    family = Family.from_pretrained(trained / "family", dtype=torch.float32)
+    assert family.exits == (1, 2, 3, 4, 6, 8)
+    tokenizer = AutoTokenizer.from_pretrained(trained / "family")
+    marks = evaluate.visual(family.member(Member(exit=2)), tokenizer, 2)
+    assert {len(values) for values in marks.values()} == {2}
+    assert len(marks) == 9
+    processor = AutoProcessor.from_pretrained(trained / "family", backend="pil")
+    assert processor.image_processor.size["height"] == 64
+    report = json.loads((trained / "family" / "training.json").read_text())
+    assert report["parameters"]["2"] < report["parameters"]["8"]
+
+
+def test_the_low_rank_members_are_nested_and_answer_questions(trained: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from aiflow.collaboration.familial import nested
+
+    levels = nested.members(trained / "hpcd")
+    assert [level.name for level in levels] == ["1", "2", "3", "4"]
+    assert levels[0].parameters < 0.38 * levels[-1].parameters
+    tokenizer = AutoTokenizer.from_pretrained(trained / "hpcd")
+    marks = evaluate.text(nested.load(trained / "hpcd", "1", torch.float32), tokenizer, 1)
+    assert {name: len(values) for name, values in marks.items()} == dict.fromkeys(evaluate.TEXT, 2)
+
+
+def test_cards_are_written_from_what_was_measured(trained: Path) -> None:
+    scores = cards.ship(trained, n=2)
+    text = (trained / "family" / "README.md").read_text()
+    for row in scores["family"]:
+        assert f"| {row['member']} | {row['parameters']:,} |" in text
+    assert "| tower | 3 | 2 |" in text
+
+
+def test_a_stage_continues_and_counts_what_it_did(trained: Path) -> None:
+    before: dict[str, Any] = json.loads((trained / "tower" / "training.json").read_text())
+    again = stages.run("tower", trained, trained / "work", seed=3, scale=0.001)
+    assert again["step"] == before["step"]
+    assert again["tokens"] == before["tokens"]
+
+
+def test_new_words_are_single_tokens_and_old_texts_keep_theirs() -> None:
+    from transformers import AutoTokenizer
+
+    from aiflow.nano.family.words import WORDS, extend
+
+    old = AutoTokenizer.from_pretrained(WEIGHTS / "base")
+    new = extend(old)
+    assert all(len(new.tokenize(word)) == 1 for word in WORDS)
+    text = "Sara has 7 boxes with 4 coins each. How many coins does Sara have now?"
+    assert old(text)["input_ids"] == new(text)["input_ids"]
+    assert new.decode(new("a red circle")["input_ids"]).strip() == "a red circle"
