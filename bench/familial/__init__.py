@@ -6,6 +6,7 @@ Parts: ``eesb`` (quality of all members, beside early exit without branches), ``
 """
 
 import json as jsonlib
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from aiflow.nano import WEIGHTS
 FAMILY, HPCD = WEIGHTS / "family", WEIGHTS / "hpcd"
 """Where the family and the low-rank members lie that ship."""
 PARTS = ("eesb", "hpcd", "capacity", "svd", "memory", "serving")
+SEEING = ("eesb", "capacity", "serving")
+"""Parts that need a trained vision family."""
+WEIGHTS_FILE = "model.safetensors"
 SLOW = ("memory",)
 """Parts that take minutes; only on request."""
 ITEMS = 200
@@ -47,8 +51,11 @@ def main(
     """
     from aiflow.bench.provenance import provenance
 
-    chosen = _chosen(parts, everything)
     families, low_rank = [Path(f) for f in family] or [FAMILY], hpcd or HPCD
+    chosen = _chosen(parts, everything)
+    if not (parts or everything or family) and not (FAMILY / WEIGHTS_FILE).is_file():
+        chosen = [part for part in chosen if part not in SEEING]
+        print(f"left out: {', '.join(SEEING)}; `aiflow train family` makes the family they measure.", file=sys.stderr)
     _check(chosen, families, low_rank)
     measure = _measures(ITEMS if limit is None else limit, families, low_rank)
     result: dict[str, Any] = {"items": ITEMS if limit is None else limit, "families": [str(f) for f in families]}
@@ -65,7 +72,7 @@ def main(
 
 def folder(path: Path, what: str) -> Path:
     """``path``, if there are weights in it. Raises UnknownModelError."""
-    if not (path / "model.safetensors").is_file():
+    if not (path / WEIGHTS_FILE).is_file():
         raise UnknownModelError(f"there are no weights of {what} in {path}; make them with `aiflow train family`.")
     return path
 
@@ -87,7 +94,7 @@ def _chosen(parts: Sequence[str], everything: bool) -> list[str]:
 
 def _check(parts: Sequence[str], families: Sequence[Path], hpcd: Path) -> None:
     """Before anything slow: are the weights there?"""
-    if {"eesb", "capacity", "serving"} & set(parts):
+    if set(SEEING) & set(parts):
         for path in families:
             folder(path, "a family")
     if {"hpcd", "capacity"} & set(parts):

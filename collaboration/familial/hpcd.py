@@ -76,11 +76,15 @@ class Distillation:
 
 @dataclass(frozen=True, kw_only=True)
 class Hierarchy:
-    """``model``: the student with `LowRank` linears; ``levels``: rank by linear of the first 1, 2, ... components."""
+    """``model``: the student with `LowRank` linears; ``levels``: rank by linear of the first 1, 2, ... components.
+
+    ``spent``: "step", "tokens" and "seconds" of all components together.
+    """
 
     model: Any
     levels: list[dict[str, int]]
     dense: Checkpoint
+    spent: Mapping[str, float]
 
     def first(self, count: int) -> Any:
         """The model of the first ``count`` components; shares memory with the whole. Raises InputError."""
@@ -155,13 +159,14 @@ def train(
     student.requires_grad_(False)
     grams = None if whitening == "plain" else input_grams(guide, range(len(blocks)), calibration)
     step = backward(guide, distillation or Distillation(), autocast=autocast)
+    spent = {"step": 0, "tokens": 0, "seconds": 0.0}
     for k in range(count):
         if k and whitening == "current":
             grams = input_grams(student, range(len(blocks)), calibration)
         add_component(student, guide, ranks, grams)
         _unfreeze_norms(student, norms and k == 0)
         file = folder / f"component-{k + 1}.pt"
-        fit(
+        one = fit(
             student,
             data,
             recipes[k],
@@ -171,13 +176,14 @@ def train(
             resume=resume,
             progress=progress,
         )
+        spent = {key: spent[key] + one[key] for key in spent}
         _collapse(student)
     dense = open_checkpoint(teacher)
     levels = [
         {f"{dense.layers}{i}.{n}": (k + 1) * own[n] for i, own in enumerate(ranks) for n in LINEARS}
         for k in range(count)
     ]
-    return Hierarchy(model=student.backbone, levels=levels, dense=dense)
+    return Hierarchy(model=student.backbone, levels=levels, dense=dense, spent=spent)
 
 
 def add_component(

@@ -92,8 +92,12 @@ class Session:
         self._append(h_BTD, mask_BT)
         self._hand_on(h_BTD, exit_)
 
-    def advance(self, member: Member) -> Tensor:
-        """Logits (B, T, V) of a member for all tokens it has not read yet. Raises InputError if it was not declared."""
+    def advance(self, member: Member, *, last: bool = False) -> Tensor:
+        """Logits (B, T, V) of a member for all tokens it has not read yet, or only for the last one.
+
+        Raises:
+            InputError: if the member was not declared, or has read everything.
+        """
         top = self._tops.get(member)
         if top is None:
             raise InputError(f"member {member} was not declared; this session has {', '.join(map(str, self.members))}.")
@@ -106,7 +110,7 @@ class Session:
             raise InputError(f"member {member} has read all {self.length} tokens; feed more before asking again.")
         branch = self.family.branch(member)
         norm = branch.norm if branch is not None and branch.norm is not None else self._own.text.norm
-        logits: Tensor = self.family.head(member)(norm(h_BTD))
+        logits: Tensor = self.family.head(member)(norm(h_BTD[:, -1:] if last else h_BTD))
         return logits
 
     def feed(

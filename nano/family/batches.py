@@ -16,19 +16,18 @@ from aiflow.nano import tokenizer as tok
 from aiflow.nano.data import generalist
 from aiflow.nano.data.dialogue import Dialogue
 from aiflow.nano.family.model import IMAGE, PATCHES, pixels
+from aiflow.nano.visual.stream import many
 
 Sample = tuple[Any, Dialogue]
 """A uint8 picture (64, 64, 3) or None, and the dialogue on it."""
-TEXT_SHARE = 0.3
+TEXT_SHARE = 0.25
 BLOCK = 512
 Row = tuple[list[int], list[bool], Any]
 
 
-def mixed(rng: random.Random) -> Sample:
-    """A picture lesson, or a dialogue of the generalist's data."""
-    from aiflow.nano.visual.stream import lesson
-
-    return (None, generalist.stream(rng)) if rng.random() < TEXT_SHARE else lesson(rng)
+def mixed(rng: random.Random, *, shown: Callable[[random.Random], Sample] = many) -> Sample:
+    """A picture with a dialogue on it, or a dialogue of the generalist's data."""
+    return (None, generalist.stream(rng)) if rng.random() < TEXT_SHARE else shown(rng)
 
 
 def encode(tokenizer: Any, sample: Sample) -> Row:

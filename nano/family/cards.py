@@ -1,7 +1,6 @@
 """Model cards of the two families, written from what training and evaluation measured; no number is typed by hand."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,15 @@ DATA = {
 
 
 def ship(out: Path, n: int = 100) -> dict[str, Any]:
-    """Measures both families in ``out``, writes scores.json and README.md into their folders, returns the scores.
+    """Measures the families in ``out``, writes scores.json and README.md into their folders, returns the scores.
 
     Args:
         out: a folder with ``family`` and ``hpcd``, and the training reports of all stages.
         n: items of each visual form, and two-turn questions of each text skill.
     """
-    found = {"family": visual(out / "family", n), "hpcd": low_rank(out / "hpcd", n)}
+    measures = {"family": visual, "hpcd": low_rank}
+    there = [name for name in FAMILIES if (out / name / "model.safetensors").is_file()]
+    found = {name: measures[name](out / name, n) for name in there}
     for name, scores in found.items():
         stages = [json.loads(p.read_text()) for p in _reports(out, name)]
         (out / name / "scores.json").write_text(json.dumps({"items": n, "members": scores}, indent=1) + "\n")
@@ -109,10 +110,3 @@ def _row(row: dict[str, Any], names: list[str]) -> str:
     scores = [row["scores"][name] for name in names]
     cells = " | ".join(f"{100 * x:.1f}" for x in [*scores, sum(scores) / len(scores)])
     return f"| {row['member']} | {row['parameters']:,} | {cells} |"
-
-
-def install(out: Path, weights: Path) -> None:
-    """Copies both trained families from ``out`` to where the package looks for its models."""
-    for name in FAMILIES:
-        shutil.rmtree(weights / name, ignore_errors=True)
-        shutil.copytree(out / name, weights / name)

@@ -26,7 +26,7 @@ def visual(model: Any, tokenizer: Any, n: int, *, forms: Sequence[str] = FORMS, 
     found: Marks = {}
     for form in forms:
         items = suites.suite(form, n, seed)  # type: ignore[arg-type]
-        said = answer(model, tokenizer, [_asked(tokenizer, ask(i.prompt, ""), i.image) for i in items], limit=8)
+        said = answer(model, tokenizer, [_asked(tokenizer, ask(i.prompt, ""), i.image) for i in items], limit=16)
         found[form] = [suites.mark(item, text) for item, text in zip(items, said, strict=True)]
     return found
 

@@ -6,7 +6,6 @@ line of progress per checkpoint, and leaves the weights and ``training.json`` in
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -22,9 +21,8 @@ RECIPES = {
     "tower": Recipe(steps=1600, lr=2e-3, muon_lr=3e-3, warmup=50, decay=0.5, every=50),
     "align": Recipe(steps=500, lr=3e-3, warmup=20, decay=0.9, every=100),
     "hpcd": Recipe(steps=1500, lr=2e-3, muon_lr=2.5e-3, warmup=30, decay=0.6, batch_tokens=2048, every=50),
-    "family": Recipe(steps=1300, lr=1.5e-3, muon_lr=2e-3, warmup=20, decay=0.7, batch_tokens=2048, every=50),
-    "captions": Recipe(steps=600, lr=0.0),  # the first steps of "model"
-    "model": Recipe(steps=1200, lr=1.5e-3, muon_lr=2e-3, warmup=50, decay=0.0, batch_tokens=2048, every=50),
+    "family": Recipe(steps=2000, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
+    "model": Recipe(steps=4000, lr=1e-3, muon_lr=1e-3, warmup=50, decay=0.0, batch_tokens=2048, every=50),
 }
 IMAGES = 64
 """Images per step of the tower."""
@@ -32,6 +30,11 @@ CALIBRATION = 12
 """Batches that the whitening sees."""
 EXITS, WHOLE, PART = (1, 2, 3, 4, 6), 0.74, 0.36
 """Exits with a branch, the share of a block's parameters that a branch keeps, and its trained part."""
+DEVICE = 2
+"""The exit that learns in every step: its branch is what devices run."""
+CURRICULUM = (("captions", 0), ("questions", 500), ("many", 2800))
+"""From which step on the model sees which pictures' dialogues (`visual.stream`): captions say the most about a picture,
+token by token; then questions as the suites ask them; then many, mostly without options."""
 COMPONENTS, SHARE = 4, 0.2
 """Low-rank members, and the share of each linear's parameters that one component keeps."""
 
@@ -73,11 +76,11 @@ def model(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) 
     from aiflow.collaboration.familial.family import Family, Member
     from aiflow.collaboration.familial.training import accumulate
     from aiflow.collaboration.fitting import fit
-    from aiflow.nano.family.batches import endless
+    from aiflow.nano.family.batches import endless, mixed
     from aiflow.nano.family.model import EXPANDED, build, processor
     from aiflow.nano.family.words import extend, grow
     from aiflow.nano.model import use_fast_attention
-    from aiflow.nano.visual.stream import described
+    from aiflow.nano.visual import stream
 
     old = AutoTokenizer.from_pretrained(out / "generalist")
     tokenizer = extend(old)
@@ -93,14 +96,17 @@ def model(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) 
     def backward(family: Family, batch: Any) -> float:
         return accumulate(family, batch, [full], autocast=True)[full]
 
+    shown = {"captions": stream.described, "questions": stream.lesson, "many": stream.many}
+
     def data(start: int) -> Iterator[Any]:
-        """Captions alone first: they say the most about the picture, token by token."""
-        first = scaled(RECIPES["captions"], share).steps
-        if start < first:
-            yield from islice(
-                endless(tokenizer, f"{seed} captions", recipe.batch_tokens, start, sample=described), first - start
-            )
-        yield from endless(tokenizer, f"{seed} model", recipe.batch_tokens, max(0, start - first))
+        begins = [round(step * share) for _, step in CURRICULUM]
+        for (kind, _), begin, end in zip(CURRICULUM, begins, [*begins[1:], None], strict=True):
+            if end is not None and start >= end:
+                continue
+            skip = max(0, start - begin)
+            talks = partial(mixed, shown=shown[kind])
+            made = endless(tokenizer, f"{seed} {kind}", recipe.batch_tokens, skip, sample=talks)
+            yield from made if end is None else islice(made, end - begin - skip)
 
     state = fit(family, data, recipe, backward, stage="model", checkpoint=checkpoint, resume=resume, progress=tell)
     family.backbone.save_pretrained(out / "model")
@@ -136,7 +142,6 @@ def hpcd(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -
     from aiflow.nano.family.batches import Sample, endless
     from aiflow.nano.model import use_fast_attention
 
-    begun = time.monotonic()
     tokenizer = AutoTokenizer.from_pretrained(out / "generalist")
     teacher = AutoModelForCausalLM.from_pretrained(out / "generalist", dtype="float32")
     use_fast_attention(teacher)
@@ -161,10 +166,9 @@ def hpcd(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -
         resume=resume,
         progress=tell,
     )
-    seconds = time.monotonic() - begun
     levels = made.save(out / "hpcd", storage="int8")
     tokenizer.save_pretrained(out / "hpcd")
-    return {"step": recipe.steps, "seconds": seconds, "members": [level.parameters for level in levels]}
+    return {**made.spent, "members": [level.parameters for level in levels]}
 
 
 def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -> dict[str, Any]:
@@ -189,14 +193,14 @@ def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool)
         [Calibration.of_ids(made, b.ids_BT, b.ids_BT != tok.PAD, b.pixel_values) for b in first],
     )
     prepare(made, "full", vision=True)
-    full, wholes = Member(exit=made.depth), [Member(exit=e) for e in EXITS]
-    parts = [Member(exit=e, keep=PART) for e in EXITS]
+    full, device = Member(exit=made.depth), Member(exit=DEVICE)
+    wholes, parts = [Member(exit=e) for e in EXITS], [Member(exit=e, keep=PART) for e in EXITS]
+    turns = [m for m in wholes + parts if m != device]
     step = 0
 
     def backward(family: Family, batch: Any) -> float:
         nonlocal step
-        # Three branches a step, in turn: over five steps every member learns three times, at the price of two.
-        chosen = [full, *((wholes + parts)[(3 * step + i) % (2 * len(EXITS))] for i in range(3))]
+        chosen = [full, device, *(turns[(2 * step + i) % len(turns)] for i in range(2))]
         step += 1
         losses = accumulate(family, batch, chosen, autocast=True)
         return sum(losses.values()) / len(losses)
@@ -209,6 +213,7 @@ def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool)
     state = fit(made, data, recipe, backward, stage="family", checkpoint=checkpoint, resume=resume, progress=tell)
     folder = out / "family"
     made.save_pretrained(folder, storage="int8")
+    made.backbone.generation_config.save_pretrained(folder)
     processor(tokenizer).save_pretrained(folder)
     lost = {e: sum(row["loss"].values()) / len(row["loss"]) for e, row in started.items()}
     members = {str(m): made.count(m) for m in [*wholes, *parts, full]}

@@ -22,13 +22,24 @@ FORMS = GENERAL + INFORMATION
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A prompt with its right answer: yes or no, an option's letter, or a word; ``options`` are the options' texts."""
+    """A prompt with its right answer: yes or no, an option's letter, or a word.
+
+    ``seen`` is what of the picture decides a yes or no, or the right option's text; ``options`` are all options' texts.
+    """
 
     form: Form
     category: str
     prompt: str
     answer: str
+    seen: str = ""
     options: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """A right answer as training gives it: an option's text, what is seen and then yes or no, or a word."""
+        if self.options:
+            return self.seen
+        return f"{self.seen}: {self.answer}" if self.seen else self.answer
 
 
 class Category(NamedTuple):
@@ -116,8 +127,8 @@ def draw(rng: random.Random, form: Form, category: str, scene: Scene) -> tuple[s
     if draft is None:
         return None
     made = tuple(
-        Question(form=form, category=category, prompt=prompt, answer=answer, options=draft.options)
-        for prompt, answer in draft.asked
+        Question(form=form, category=category, prompt=a.prompt, answer=a.answer, seen=a.seen, options=draft.options)
+        for a in draft.asked
     )
     return draft.content, made
 

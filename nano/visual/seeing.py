@@ -50,7 +50,14 @@ def existence(rng: random.Random, scene: Shapes) -> Draft | None:
     colour, kind = rng.choice(sorted(here))
     others = [(c, kind) for c in COLOURS] + [(colour, k) for k in SHAPES]
     no = rng.choice([o for o in others if o not in here])
-    return pair(kind, f"Is there {_article(colour)} {kind}?", f"Is there {_article(no[0])} {no[1]}?")
+    seen = (_colours(scene, kind), _colours(scene, no[1]))
+    return pair(kind, f"Is there {_article(colour)} {kind}?", f"Is there {_article(no[0])} {no[1]}?", seen)
+
+
+def _colours(scene: Shapes, kind: str) -> str:
+    """The colours in which a kind is there, or "none"."""
+    here = {t.colour for t in scene.things if t.kind == kind}
+    return ", ".join(c for c in COLOURS if c in here) or "none"
 
 
 def _article(colour: str) -> str:

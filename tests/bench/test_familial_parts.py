@@ -1,6 +1,7 @@
 """The parts of ``aiflow bench familial`` that need no shipped weights: SVD without training, memory, serving."""
 
 import json
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -267,8 +268,16 @@ def test_serving_spreads_and_refuses(family: Family) -> None:
         serving.run(family)
     with pytest.raises(InputError, match="exit 9 is not in this family"):
         serving.run(family, members=[Member(exit=9)], prompts=prompts(1))
+
+
+def test_serving_waits_for_a_deadline_only(family: Family) -> None:
+    class Slow:
+        def generate(self, **given: Any) -> Any:
+            time.sleep(0.5)
+            return family.member(Member(exit=1)).generate(**given)
+
     with pytest.raises(AiflowError, match="no answers of the members 1"):
-        serving.at_once({Member(exit=1): family.member(Member(exit=1))}, prompts(1), 1, 0)
+        serving.at_once({Member(exit=1): Slow()}, prompts(1), 1, 0.05)
 
 
 def test_sensitive_matrices_get_the_ranks() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aiflow.nano.data.dialogue import fits
-from aiflow.nano.visual import draw, questions, scenes, stream
+from aiflow.nano.visual import captions, draw, questions, scenes, scoring, stream
 
 HEADS = list(draw.HEADS)
 KINDS = list(scenes.MAKERS)
@@ -41,7 +41,26 @@ def test_lessons_use_training_instances_only(monkeypatch: pytest.MonkeyPatch) ->
     for d in dialogues:
         assert [t.role for t in d] == ["user", "assistant"] * (len(d) // 2)
         assert all(t.learn == (t.role == "assistant") for t in d)
-        assert 2 <= len(d) // 2 <= 7
+        assert (2 <= len(d) // 2 <= 7) or d[0].text.startswith("List the ")
+    captions = sum(d[0].text.startswith("List the ") for d in dialogues)
+    assert 0.15 < captions / len(dialogues) < 0.35
+    asked = [t.text for d in dialogues for t in d if t.role == "user"]
+    assert sum("Answer with the text of one option." in text for text in asked) > 50
+
+
+def test_captions_say_what_the_picture_shows() -> None:
+    rng = random.Random(4)
+    for kind in KINDS:
+        shown = scenes.scene(rng, kind, "train")
+        prompt, said = captions.caption(shown)
+        assert prompt.startswith("List the ")
+        if isinstance(shown, scenes.Shapes):
+            assert len(said.split(", ")) == len(shown.things)
+            assert all(f"{t.colour} {t.kind}" in said for t in shown.things)
+        elif isinstance(shown, scenes.Chart):
+            assert said == ", ".join(f"{c} {h}" for c, h in zip(shown.colours, shown.heights, strict=True))
+        elif isinstance(shown, scenes.Word):
+            assert said.replace(" ", "") == shown.text
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -117,3 +136,16 @@ def test_questions_follow_their_scene() -> None:
         assert right == ("left" if "Where is the star" in seen[1][0].prompt else "right")
     assert questions.draw(rng, "realworldqa", "bigger", scene) is None
     assert questions.draw(rng, "mmstar", "odd", scene) is None
+
+
+def test_what_training_says_is_right() -> None:
+    """Every answer that a lesson teaches gets full marks from the rules that score it."""
+    rng, checked = random.Random(9), set()
+    for form in questions.FORMS:
+        for category in questions.CATEGORIES[form]:
+            while (form, category) not in checked:
+                drawn = questions.draw(rng, form, category, scenes.scene(rng, questions.SCENE[form], "train"))
+                for q in drawn[1] if drawn else ():
+                    assert scoring.mark(form, q.options, q.answer, q.said) == 1.0
+                    checked.add((form, category))
+    assert len(checked) == sum(len(c) for c in questions.CATEGORIES.values())

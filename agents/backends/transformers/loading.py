@@ -42,7 +42,7 @@ def load(name: str, *, device: str, dtype: str, max_context: int | None) -> Load
     _only_ends(model)
     if adapter:
         model = _found(name, adapter, lambda path: _merged(model, path))
-    tokenizer = _found(name, _tokenizer_home(source, adapter), _tokenizer)
+    tokenizer = _found(name, _tokenizer_home(source, adapter), lambda path: _tokenizer(path, model.config))
     processor = _found(name, source, _processor) if vision else None
     context = _context(model.config.get_text_config(decoder=True), max_context)
     return Loaded(
@@ -133,10 +133,11 @@ def _tokenizer_home(source: str, adapter: str | None) -> str:
     return adapter if adapter and (Path(adapter) / "tokenizer_config.json").is_file() else source
 
 
-def _tokenizer(source: str) -> Any:
+def _tokenizer(source: str, config: Any) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(source)
+    # With the model's own configuration: that of a family's folder has a type that transformers would warn of.
+    return AutoTokenizer.from_pretrained(source, config=config)
 
 
 def _processor(source: str) -> Any:
