@@ -15,12 +15,9 @@ from aiflow.collaboration.familial.family import Family, Member
 from aiflow.nano import tokenizer as tok
 from aiflow.nano.data.dialogue import ask
 from aiflow.nano.family.batches import encode
-from aiflow.nano.family.evaluate import Marks, answer, average
+from aiflow.nano.family.evaluate import LIMIT, Marks, answer, average
 from aiflow.nano.visual import suites
 from aiflow.nano.visual.questions import FORMS
-
-LIMIT = 8
-"""Tokens of an answer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,8 @@ from aiflow.nano.visual.questions import FORMS
 Marks = dict[str, list[float]]
 """By suite, the mark (0..1) of each item in order, so that members can be compared item by item."""
 TEXT = CATEGORIES[:6]
+LIMIT = 16
+"""Tokens of an answer to a visual question; the longest right ones name five colours, then yes or no."""
 Prompt = tuple[list[int], Any]
 
 
@@ -26,7 +28,7 @@ def visual(model: Any, tokenizer: Any, n: int, *, forms: Sequence[str] = FORMS, 
     found: Marks = {}
     for form in forms:
         items = suites.suite(form, n, seed)  # type: ignore[arg-type]
-        said = answer(model, tokenizer, [_asked(tokenizer, ask(i.prompt, ""), i.image) for i in items], limit=16)
+        said = answer(model, tokenizer, [_asked(tokenizer, ask(i.prompt, ""), i.image) for i in items], limit=LIMIT)
         found[form] = [suites.mark(item, text) for item, text in zip(items, said, strict=True)]
     return found
 

@@ -21,8 +21,8 @@ RECIPES = {
     "tower": Recipe(steps=1600, lr=2e-3, muon_lr=3e-3, warmup=50, decay=0.5, every=50),
     "align": Recipe(steps=500, lr=3e-3, warmup=20, decay=0.9, every=100),
     "hpcd": Recipe(steps=1500, lr=2e-3, muon_lr=2.5e-3, warmup=30, decay=0.6, batch_tokens=2048, every=50),
-    "family": Recipe(steps=2000, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
-    "model": Recipe(steps=4000, lr=1e-3, muon_lr=1e-3, warmup=50, decay=0.0, batch_tokens=2048, every=50),
+    "family": Recipe(steps=1500, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
+    "model": Recipe(steps=9000, lr=1e-3, muon_lr=1e-3, warmup=50, decay=0.0, batch_tokens=2048, every=50),
 }
 IMAGES = 64
 """Images per step of the tower."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aiflow.errors import UnknownModelError
-from aiflow.nano import DEVICES, MODELS, WEIGHTS, resolve
+from aiflow.nano import DEVICES, FAMILIES, MODELS, WEIGHTS, resolve
 from aiflow.nano.questions import check, suite
 
 shipped = pytest.mark.skipif(not (WEIGHTS / "server" / "adapter_model.safetensors").is_file(), reason="not trained yet")
@@ -26,10 +26,16 @@ def test_missing_weights_say_how_to_make_them(monkeypatch: pytest.MonkeyPatch, t
 @shipped
 def test_they_are_small_and_name_no_machine() -> None:
     files = [f for f in WEIGHTS.rglob("*") if f.is_file()]
-    assert sum(f.stat().st_size for f in files) <= 16 * 2**20
+    assert sum(f.stat().st_size for f in files) <= 32 * 10**6
     for file in files:
         if file.suffix in (".json", ".md", ".jinja"):
             assert not any(p in file.read_text() for p in ("/home/", "/root", "/work", "/tmp")), file
+    families = [name for name in FAMILIES if (WEIGHTS / name).is_dir()]
+    assert "hpcd" in families
+    for family in families:
+        assert (WEIGHTS / family / "README.md").is_file()
+        assert json.loads((WEIGHTS / family / "training.json").read_text())["stage"] == family
+        assert resolve(f"nano/{family}") == (WEIGHTS / family, None)
     for model in MODELS:
         assert (WEIGHTS / model / "README.md").is_file()
         assert json.loads((WEIGHTS / model / "training.json").read_text())["stage"] == model
