@@ -1,4 +1,4 @@
-"""Starts branches from the backbone: the branch at an exit is the next block, decomposed by whitened SVD.
+"""Starts branches from the backbone: the branch at an exit is the next blocks, decomposed by whitened SVD.
 
 Knows neither loss nor data: calibration batches come as embeddings, so that images are like text.
 Legend: B rows, T tokens, D model size, M outputs, N inputs of a linear. Source: AI Flow, sections III-A1 and III-B2.
@@ -41,36 +41,44 @@ class Calibration:
 
 
 def initialise(
-    family: Family, keeps: Mapping[int, float], batches: Iterable[Calibration], *, whiten: bool = True
+    family: Family, keeps: Mapping[int, float], batches: Iterable[Calibration], *, blocks: int = 1, whiten: bool = True
 ) -> dict[int, dict[str, Any]]:
-    """Adds a branch at each exit, made of the backbone's next block; a branch that is there is replaced.
+    """Adds a branch at each exit, made of the backbone's next blocks; a branch that is there is replaced.
 
     One pass of the backbone per batch serves all exits. Norms and biases are copied.
 
     Args:
         family: gets the branches.
-        keeps: by exit e (1..L-1), the share of block e's parameters (0-based) that its branch keeps.
+        keeps: by exit e, the share of their parameters that its branch keeps of the blocks e, e + 1, ... (0-based).
         batches: calibration inputs. The Gram matrices take 8 N^2 bytes for each of the four inputs of a block.
+        blocks: of each branch; e + ``blocks`` is at most L. Two at half the rank are deeper for the same size.
         whiten: False leaves the inputs out of account (plain SVD).
 
     Returns:
         By exit: {"keep", "ranks", "loss", "method"}, the last three by linear name. The loss is the share of the
-        linear's squared output on the calibration inputs that is lost (with plain SVD: of its squared weights).
+        linear's squared output on the calibration inputs that is lost (with plain SVD: of its squared weights), and
+        with several blocks their mean.
 
     Raises:
-        InputError: for an exit with no next block, an unusable ``keep``, or batches without a token.
+        InputError: for an exit with too few next blocks, an unusable ``keep``, or batches without a token.
     """
-    blocks = family.parts.text.layers
+    layers = family.parts.text.layers
+    last = len(layers) - blocks
     for exit_ in keeps:
-        if not 1 <= exit_ < len(blocks):
-            raise InputError(f"a branch at exit {exit_} has no next block to start from; use 1 to {len(blocks) - 1}.")
-    ranks = {e: ranks_of(blocks[e], keep) for e, keep in keeps.items()}
-    grams = input_grams(family, keeps, batches) if whiten and keeps else {}
+        if blocks < 1 or not 1 <= exit_ <= last:
+            raise InputError(f"no {blocks} next blocks to start a branch at exit {exit_} from; use exits 1 to {last}.")
+    ranks = {e: ranks_of(layers[e], keep) for e, keep in keeps.items()}
+    used = {index for exit_ in keeps for index in range(exit_, exit_ + blocks)}
+    grams = input_grams(family, used, batches) if whiten and keeps else {}
     report: dict[int, dict[str, Any]] = {}
     for exit_, keep in keeps.items():
-        factors, methods = decomposed(blocks[exit_], ranks[exit_], grams.get(exit_))
-        family.add(exit_, Branch([low_rank_block(blocks[exit_], factors, ranks[exit_], exit_)]))
-        losses = {name: lost(factors[name], ranks[exit_][name]) for name in LINEARS}
+        made, methods = [], dict[str, str]()
+        losses = dict.fromkeys(LINEARS, 0.0)
+        for index in range(exit_, exit_ + blocks):
+            factors, methods = decomposed(layers[index], ranks[exit_], grams.get(index))
+            made.append(low_rank_block(layers[index], factors, ranks[exit_], index))
+            losses = {name: losses[name] + lost(factors[name], ranks[exit_][name]) / blocks for name in LINEARS}
+        family.add(exit_, Branch(made))
         report[exit_] = {"keep": keep, "ranks": ranks[exit_], "loss": losses, "method": methods}
     return report
 

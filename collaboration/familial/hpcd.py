@@ -24,7 +24,7 @@ from aiflow.collaboration.familial.kinds import LINEARS, get_linear, parts, set_
 from aiflow.collaboration.familial.linear import LowRank, balanced
 from aiflow.collaboration.familial.nested import Level, save
 from aiflow.collaboration.familial.store import Storage
-from aiflow.collaboration.familial.training import Batch, at_least_float, cast, cross_entropy
+from aiflow.collaboration.familial.training import Batch, Distillation, at_least_float, cast, losses_of
 from aiflow.collaboration.fitting import Progress, Recipe, fit
 from aiflow.errors import InputError
 
@@ -57,21 +57,6 @@ class Components(nn.Module):
     def collapse(self) -> LowRank:
         """One layer with the rows of all components, in order."""
         return self.current if self.frozen is None else LowRank.cat([self.frozen, self.current])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Distillation:
-    """Loss = CE + ``kl`` KL(teacher || student) at temperature 1; ``mix``: (1 - ``kl``) CE + ``kl`` KL.
-
-    The paper weighs the two with 0.4 and gives neither the form nor the temperature.
-    """
-
-    kl: float = 0.4
-    mix: bool = False
-
-    def __post_init__(self) -> None:
-        if self.kl < 0 or (self.mix and self.kl > 1):
-            raise InputError(f"kl={self.kl} is not usable; give at least 0, and at most 1 with mix=True.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,21 +217,16 @@ def backward(teacher: Family, loss: Distillation, *, autocast: bool = False) -> 
         with torch.no_grad(), cast(batch.weights_BT, autocast):
             h_BTD = batch.embeds(teacher)  # the student's embeddings are copies of the teacher's
         logits_CV = logits(student, h_BTD, chosen_BT)
-        total_C = cross_entropy(logits_CV, batch.targets_BT[chosen_BT]) * (1 - loss.kl if loss.mix else 1)
+        wanted_CV = None
         if loss.kl:
             with torch.no_grad():
                 wanted_CV = logits(teacher, h_BTD, chosen_BT).log_softmax(-1)
-            total_C = total_C + loss.kl * divergence(wanted_CV, logits_CV.log_softmax(-1))
+        total_C = losses_of(logits_CV, batch.targets_BT[chosen_BT], wanted_CV, loss)
         total = (total_C * weights_C).sum() / weights_C.sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total.item()
 
     return step
-
-
-def divergence(teacher_CV: Tensor, student_CV: Tensor) -> Tensor:
-    """KL(teacher || student) of log probabilities, for each token (C,)."""
-    return (teacher_CV.exp() * (teacher_CV - student_CV)).sum(-1)
 
 
 def _ranks(blocks: Any, keep: float | None, rank: int | None) -> list[dict[str, int]]:

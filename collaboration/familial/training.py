@@ -1,7 +1,8 @@
 """Trains a family: which weights learn, which members a step takes, and their gradients at the memory of one member.
 
-The loss of a step is the average of the members' cross entropies. Callers who write a loop of their own need
-`Family.hidden` and `Family.read`. Knows neither where the data come from nor how steps are scheduled (`fitting`).
+The loss of a step is the average of the members' cross entropies; with distillation the full model teaches the
+others. Callers who write a loop of their own need `Family.hidden` and `Family.read`. Knows neither where the data come
+from nor how steps are scheduled (`fitting`).
 
 Legend: B rows, T tokens, D model size, V vocabulary, C tokens that count. Source: AI Flow, section III-B2.
 """
@@ -76,6 +77,21 @@ class TextBatch:
         return family.embed(self.ids_BT, self.pixel_values)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """Loss = CE + ``kl`` KL(teacher || student) at temperature 1; ``mix``: (1 - ``kl``) CE + ``kl`` KL.
+
+    HPCD weighs the two with 0.4; the paper gives neither the form nor the temperature (section III-B3).
+    """
+
+    kl: float = 0.4
+    mix: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kl < 0 or (self.mix and self.kl > 1):
+            raise InputError(f"kl={self.kl} is not usable; give at least 0, and at most 1 with mix=True.")
+
+
 def prepare(family: Family, mode: Mode, *, rank: int = 256, vision: bool = False) -> None:
     """Decides what learns. The branches always do.
 
@@ -140,6 +156,7 @@ def accumulate(
     *,
     subsets: Sequence[Sequence[Member]] | None = None,
     weights: Mapping[Member, float] | None = None,
+    distillation: Distillation | None = None,
     autocast: bool = False,
 ) -> dict[Member, float]:
     """Adds the gradients of the members' mean loss to ``.grad`` and returns each member's own loss.
@@ -153,10 +170,12 @@ def accumulate(
         members: the full model, whole branches, parts of branches.
         subsets: members whose graphs are in memory together; by default each alone.
         weights: of the members in the mean; by default equal.
-        autocast: bfloat16 arithmetic; the cross entropy stays float32.
+        distillation: the full model teaches the other members, by what it predicts before this step.
+        autocast: bfloat16 arithmetic; the losses stay float32.
 
     Raises:
-        InputError: for a member that is not there, subsets that are not the members, or a batch without weights.
+        InputError: for a member that is not there, subsets that are not the members, a batch without weights, or
+            distillation in a part of a family without the full model.
     """
     chosen = tuple(dict.fromkeys(members))
     for member in chosen:
@@ -165,13 +184,23 @@ def accumulate(
     if Counter(m for s in groups for m in s) != Counter(chosen):
         raise InputError("the subsets do not hold each member exactly once; leave them out to take one at a time.")
     shares = _shares(chosen, weights)
-    states = _states(family, batch, {m.exit for m in chosen}, autocast)
+    full = Member(exit=family.depth)
+    if distillation and not family.whole:
+        raise InputError(
+            "distillation needs the full model, and only the first blocks are here; load the whole family."
+        )
+    states = _states(family, batch, {m.exit for m in chosen} | ({full.exit} if distillation else set()), autocast)
+    wanted_CV = None
+    if distillation:
+        with torch.no_grad():
+            wanted_CV = _logits(family, batch, full, states[full.exit], autocast).log_softmax(-1)
     leaves = {e: h.detach().requires_grad_(h.requires_grad) for e, h in states.items()}
     losses: dict[Member, float] = {}
     for group in groups:
         total: Any = 0.0
         for member in group:
-            loss = loss_of(family, batch, member, leaves[member.exit], autocast=autocast)
+            taught = (None, None) if member == full else (wanted_CV, distillation)
+            loss = _loss(family, batch, member, leaves[member.exit], *taught, autocast=autocast)
             losses[member] = loss.item()
             total = total + shares[member] * loss
         if total.requires_grad:
@@ -183,16 +212,47 @@ def accumulate(
     return {member: losses[member] for member in chosen}
 
 
-def loss_of(family: Family, batch: Batch, member: Member, h_BTD: Tensor, *, autocast: bool = False) -> Tensor:
-    """Weighted mean cross entropy of a member, from the states at its exit. Raises InputError without weights."""
-    weights_BT = batch.weights_BT
-    chosen_BT = weights_BT > 0
+def _loss(
+    family: Family,
+    batch: Batch,
+    member: Member,
+    h_BTD: Tensor,
+    wanted_CV: Tensor | None,
+    distillation: Distillation | None,
+    *,
+    autocast: bool,
+) -> Tensor:
+    logits_CV = _logits(family, batch, member, h_BTD, autocast)
+    chosen_BT = batch.weights_BT > 0
+    weights_C = batch.weights_BT[chosen_BT]
+    losses_C = losses_of(logits_CV, batch.targets_BT[chosen_BT], wanted_CV, distillation)
+    return (losses_C * weights_C).sum() / weights_C.sum()
+
+
+def _logits(family: Family, batch: Batch, member: Member, h_BTD: Tensor, autocast: bool) -> Tensor:
+    """Logits (C, V) of a member, from the states at its exit, where a token counts. Raises InputError for no token."""
+    chosen_BT = batch.weights_BT > 0
     if not chosen_BT.any():
         raise InputError("no token of the batch has a loss weight; leave such batches out.")
     with cast(h_BTD, autocast):
-        logits_CV = family.head(member)(family.read(h_BTD, member)[chosen_BT])
-    losses_C = cross_entropy(logits_CV, batch.targets_BT[chosen_BT])
-    return (losses_C * weights_BT[chosen_BT]).sum() / weights_BT[chosen_BT].sum()
+        return at_least_float(family.head(member)(family.read(h_BTD, member)[chosen_BT]))
+
+
+def losses_of(
+    logits_CV: Tensor, targets_C: Tensor, wanted_CV: Tensor | None = None, distillation: Distillation | None = None
+) -> Tensor:
+    """Loss of each token (C,): cross entropy, and the divergence from a teacher's log probabilities ``wanted_CV``."""
+    losses_C = cross_entropy(logits_CV, targets_C)
+    if wanted_CV is None or distillation is None:
+        return losses_C
+    if distillation.mix:
+        losses_C = losses_C * (1 - distillation.kl)
+    return losses_C + distillation.kl * divergence(wanted_CV, logits_CV.log_softmax(-1))
+
+
+def divergence(teacher_CV: Tensor, student_CV: Tensor) -> Tensor:
+    """KL(teacher || student) of log probabilities, for each token (C,)."""
+    return (teacher_CV.exp() * (teacher_CV - student_CV)).sum(-1)
 
 
 def cross_entropy(logits_CV: Tensor, targets_C: Tensor) -> Tensor:
@@ -289,6 +349,7 @@ def fit_family(
     stage: str = "family",
     subset: int = 1,
     weights: Mapping[Member, float] | None = None,
+    distillation: Distillation | None = None,
     autocast: bool = False,
     resume: bool = True,
     progress: Progress | None = None,
@@ -305,6 +366,7 @@ def fit_family(
         stage: name for ``progress``.
         subset: members whose graphs are in memory together.
         weights: of the members in the mean loss.
+        distillation: the full model teaches the other members.
         autocast: bfloat16 arithmetic.
         resume: continue from the checkpoint if it is there.
         progress: called at every checkpoint.
@@ -320,7 +382,9 @@ def fit_family(
     def backward(model: Any, batch: Any) -> float:
         members = select(log.step, log.losses)
         groups = [members[i : i + subset] for i in range(0, len(members), subset)]
-        now = accumulate(model, batch, members, subsets=groups, weights=weights, autocast=autocast)
+        now = accumulate(
+            model, batch, members, subsets=groups, weights=weights, distillation=distillation, autocast=autocast
+        )
         log.add(now)
         return sum(now.values()) / len(now)
 

@@ -21,17 +21,18 @@ RECIPES = {
     "tower": Recipe(steps=1600, lr=2e-3, muon_lr=3e-3, warmup=50, decay=0.5, every=50),
     "align": Recipe(steps=500, lr=3e-3, warmup=20, decay=0.9, every=100),
     "hpcd": Recipe(steps=1500, lr=2e-3, muon_lr=2.5e-3, warmup=30, decay=0.6, batch_tokens=2048, every=50),
-    "family": Recipe(steps=1500, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
-    "model": Recipe(steps=9000, lr=1e-3, muon_lr=1e-3, warmup=50, decay=0.0, batch_tokens=2048, every=50),
+    "family": Recipe(steps=3000, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
+    "model": Recipe(steps=7000, lr=1e-3, muon_lr=1e-3, warmup=50, decay=0.0, batch_tokens=2048, every=50),
 }
 IMAGES = 64
 """Images per step of the tower."""
 CALIBRATION = 12
 """Batches that the whitening sees."""
-EXITS, WHOLE, PART = (1, 2, 3, 4, 6), 0.74, 0.36
-"""Exits with a branch, the share of a block's parameters that a branch keeps, and its trained part."""
-DEVICE = 2
-"""The exit that learns in every step: its branch is what devices run."""
+EXITS, DEEP, WHOLE, PART = (1, 2, 3, 4, 6), 2, 0.37, 0.18
+"""Exits with a branch, the blocks of a branch, the share that it keeps of each block, and its trained part."""
+DEVICE, DEVICE_WEIGHT, KL = 2, 2.0, 1.0
+"""The exit that learns in every step, because its branch is what devices run; its weight in the loss, beside 1 for
+the others; and how much the full model teaches."""
 CURRICULUM = (("captions", 0), ("questions", 500), ("many", 2800))
 """From which step on the model sees which pictures' dialogues (`visual.stream`): captions say the most about a picture,
 token by token; then questions as the suites ask them; then many, mostly without options."""
@@ -177,7 +178,7 @@ def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool)
 
     from aiflow.collaboration.familial.branching import Calibration, initialise
     from aiflow.collaboration.familial.family import Family, Member
-    from aiflow.collaboration.familial.training import accumulate, prepare
+    from aiflow.collaboration.familial.training import Distillation, accumulate, prepare
     from aiflow.collaboration.fitting import fit
     from aiflow.nano.family.batches import endless
     from aiflow.nano.family.model import processor
@@ -191,6 +192,7 @@ def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool)
         made,
         dict.fromkeys(EXITS, WHOLE),
         [Calibration.of_ids(made, b.ids_BT, b.ids_BT != tok.PAD, b.pixel_values) for b in first],
+        blocks=DEEP,
     )
     prepare(made, "full", vision=True)
     full, device = Member(exit=made.depth), Member(exit=DEVICE)
@@ -202,7 +204,9 @@ def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool)
         nonlocal step
         chosen = [full, device, *(turns[(2 * step + i) % len(turns)] for i in range(2))]
         step += 1
-        losses = accumulate(family, batch, chosen, autocast=True)
+        losses = accumulate(
+            family, batch, chosen, weights={device: DEVICE_WEIGHT}, distillation=Distillation(kl=KL), autocast=True
+        )
         return sum(losses.values()) / len(losses)
 
     def data(start: int) -> Any:

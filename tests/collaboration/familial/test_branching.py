@@ -124,6 +124,27 @@ def test_hooks_are_gone_afterwards_also_after_an_error(family: Family) -> None:
     assert not any(m._forward_pre_hooks for m in family.modules())
 
 
+def test_a_branch_of_two_blocks_is_the_next_two_and_nests(family: Family) -> None:
+    batch = Calibration.of_ids(family, ids(1))
+    report = initialise(family, {1: 1.0, 2: 1.0}, [batch], blocks=2)
+    whole = family.hidden(batch.h_BTD, [1, 2, 3, 4])
+    for exit_ in (1, 2):
+        branch: Any = family.branch(Member(exit=exit_))
+        # At the rank of equal parameters the copy is not exact, but far nearer to two blocks on than to one.
+        made = run(family.parts, branch.blocks, whole[exit_])
+        far = (made - whole[exit_ + 1]).norm()
+        assert (made - whole[exit_ + 2]).norm() < 0.7 * far, exit_
+        assert [b.self_attn.layer_idx for b in branch.blocks] == [exit_, exit_ + 1]
+    errors = [report[2]["loss"][name] for name in LINEARS]
+    halves = initialise(family, {2: 0.5}, [batch], blocks=2)[2]["loss"]
+    assert all(halves[name] > error for name, error in zip(LINEARS, errors, strict=True))
+    part = family.count(Member(exit=2, keep=0.25)) - family.count(Member(exit=2, keep=0))
+    whole_branch = family.count(Member(exit=2)) - family.count(Member(exit=2, keep=0))
+    assert 0 < part < whole_branch
+    with pytest.raises(InputError, match=r"exit 3.*1 to 2"):
+        initialise(family, {3: 0.5}, [batch], blocks=2)
+
+
 @pytest.mark.parametrize("exit_", [0, 4, -1])
 def test_exit_without_a_next_block_is_refused(family: Family, exit_: int) -> None:
     with pytest.raises(InputError, match=f"exit {exit_}.*1 to 3"):

@@ -23,7 +23,15 @@ from transformers.models.qwen2 import modeling_qwen2
 from aiflow.collaboration.familial import training
 from aiflow.collaboration.familial.branching import Calibration, initialise
 from aiflow.collaboration.familial.family import Family, Member
-from aiflow.collaboration.familial.training import TextBatch, accumulate, fit_family, merge, prepare, selection
+from aiflow.collaboration.familial.training import (
+    Distillation,
+    TextBatch,
+    accumulate,
+    fit_family,
+    merge,
+    prepare,
+    selection,
+)
 from aiflow.collaboration.fitting import Recipe
 from aiflow.errors import InputError
 
@@ -92,6 +100,38 @@ def joint(family: Family, own: TextBatch, weights: dict[Member, float]) -> dict[
     found = gradients(family)
     family.zero_grad()
     return found
+
+
+@pytest.mark.parametrize("mix", [False, True])
+def test_the_full_model_teaches_the_others_and_learns_nothing_from_them(mix: bool) -> None:
+    family, own = new(), batch(1)
+    prepare(family, "full")
+    chosen = own.weights_BT > 0
+    states = family.hidden(own.embeds(family), [1, 2, 4])
+    logits = {m: family.head(m)(family.read(states[m.exit], m))[chosen] for m in (ONE, TWO, FULL)}
+    truth = own.targets_BT[chosen]
+    total: Any = 0.0
+    for member, own_logits in logits.items():
+        loss_C = torch.nn.functional.cross_entropy(own_logits, truth, reduction="none")
+        if member != FULL:  # torch's own divergence, from probabilities that are constants
+            wanted = logits[FULL].detach().softmax(-1)
+            kl_C = torch.nn.functional.kl_div(own_logits.log_softmax(-1), wanted, reduction="none").sum(-1)
+            loss_C = loss_C * (0.3 if mix else 1.0) + 0.7 * kl_C
+        total = total + (loss_C * own.weights_BT[chosen]).sum() / own.weights_BT[chosen].sum() / 3
+    total.backward()
+    expected = gradients(family)
+    family.zero_grad()
+    for subsets in (None, [(ONE, FULL), (TWO,)]):
+        accumulate(family, own, [ONE, TWO, FULL], subsets=subsets, distillation=Distillation(kl=0.7, mix=mix))
+        found = gradients(family)
+        family.zero_grad()
+        for name, gradient in expected.items():
+            assert (found[name] - gradient).norm() <= 1e-12 * gradient.norm(), name
+    accumulate(family, own, [FULL])
+    alone = gradients(family)
+    family.zero_grad()
+    accumulate(family, own, [FULL], distillation=Distillation())
+    assert all(torch.equal(alone[n], g) for n, g in gradients(family).items())
 
 
 @pytest.mark.parametrize("tied", [False, True])
