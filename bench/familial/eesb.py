@@ -15,6 +15,7 @@ from aiflow.bench.familial.estimates import Table, over_seeds, tabulate
 from aiflow.bench.stats import Estimate
 from aiflow.collaboration.familial.family import Family, Member
 from aiflow.errors import InputError
+from aiflow.nano.family.stages import PART
 from aiflow.nano.visual.questions import FORMS, GENERAL, INFORMATION, Form, chance
 
 GROUPS: dict[str, tuple[Form, ...]] = {"general": GENERAL, "information": INFORMATION, "all": FORMS}
@@ -22,7 +23,7 @@ BARS = {"general": (0.45, 0.982), "all": (0.62, 0.95)}
 """By group of forms: the largest share of the parameters, and the relative accuracy to reach with it."""
 SAVING = 1.4
 """How many times the parameters an early exit without a branch needs at least for the same."""
-KEEPS = (0.36,)
+KEEPS = (PART,)
 """Parts of a branch that are measured beside the whole one."""
 HEADLINE = ("member", "parameters", "parameter_share", "relative_accuracy", "ci", "by_seed", "seeds_ci", "met")
 PAIRED = ("mme",)

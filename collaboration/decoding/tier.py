@@ -1,0 +1,323 @@
+"""One tier of a session: says tokens by its model's law, judges what the tier below proposes, is judged from above.
+
+All tiers are the same. The device has no tier below, so every token it says is one without a proposal; the top tier
+has none above, so what it says is final. A round judges the m >= 0 proposals that are there and says one token more;
+m = 0 is ordinary decoding. A tier knows neither models nor time nor links: `want` says which logits it needs, `take`
+gets them, `receive` and `outgoing` carry frames. Frames may be lost, doubled, late or damaged; the text is the same.
+
+tokens:  prompt ... | final | above | own | proposals      (each boundary is a place, counted from the prompt's start)
+Source: AI Flow, section II-B2. Legend: T rows, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from aiflow.collaboration.decoding.rules import Rule
+from aiflow.collaboration.decoding.sparse import Sparse
+from aiflow.collaboration.decoding.wire import EPOCHS, MOST, NUMBERS, Draft, Verdict, decode, later
+from aiflow.errors import InputError, MessageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What all tiers know of a session: its number, the prompt, how many tokens at most, and which ids end it."""
+
+    session: int
+    prompt: tuple[int, ...]
+    limit: int
+    ends: frozenset[int] = frozenset()
+    vocabulary: int = 1 << 24
+
+    def __post_init__(self) -> None:
+        if not self.prompt or self.limit < 1:
+            raise InputError(f"{len(self.prompt)} prompt tokens, limit {self.limit}: give at least one of each.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a tier works; may change at any time and never changes the text.
+
+    Attributes:
+        block: tokens of one draft to the tier above.
+        ahead: tokens said that the tier above has not judged, at most. ``block``: synchronous; more: several blocks in
+            flight; 0: says nothing.
+        eager: says a token rather than wait for proposals.
+        threshold: ends a draft after a token with less than this probability; that token is sent.
+    """
+
+    block: int = 4
+    ahead: int = 4
+    eager: bool = False
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Logits that a tier needs: of the last ``rows`` places of ``tokens``, to speak from place ``start`` on."""
+
+    tokens: list[int]
+    rows: int
+    start: int
+    version: int
+
+
+class Tier:
+    """The state of one session at one tier."""
+
+    def __init__(
+        self, job: Job, rule: Rule, plan: Plan, *, bottom: bool = False, top: bool = False, said: Sequence[int] = ()
+    ) -> None:
+        """``said``: tokens of a session that goes on here; they are final."""
+        self.job, self.rule, self.plan, self.bottom, self.top = job, rule, plan, bottom, top
+        self.tokens = [*job.prompt, *said]
+        self.final = self.above = self.own = len(self.tokens)
+        self.epoch = 0  # of our drafts
+        self.accepted = self.judged = 0  # proposals, for estimates
+        self._sent = self.own
+        self._cut = False
+        self._version = 0
+        self._floor = self._below = 0  # least epoch that counts, and the one of the proposals
+        self._same = (self.own, self.own)  # places where the tier below has our tokens, in its epoch
+        self._tell: int | None = None  # place from which on the tier below is to be told
+        # Told places from `_redo` on were taken back; the verdict that says so first, once sent, awaits its receipt.
+        self._redo: int | None = None
+        self._redo_number: int | None = None
+        self._told_final = self.final
+        self._number = 0
+        self._seen = 0
+        self._more = False
+        self._laws: dict[int, Sparse | None] = {}  # of own tokens and of proposals
+
+    @property
+    def start(self) -> int:
+        """Place of the first token of the answer."""
+        return len(self.job.prompt)
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is final."""
+        return self._complete(self.final)
+
+    @property
+    def answer(self) -> list[int]:
+        """Final tokens of the answer."""
+        return self.tokens[self.start : self.final]
+
+    def want(self) -> Work | None:
+        """The logits that the next round needs; None: there is nothing to do now."""
+        there = len(self.tokens) - self.own
+        if self._complete(self.own) or not (there or self.bottom or self.plan.eager):
+            return None
+        waits = self.own - self.above
+        if not self.top and (waits >= self.plan.ahead or (self._cut and waits)):
+            return None
+        beyond = self.own + there < self.start + self.job.limit and not (there and self._more)
+        rows = there + beyond
+        return Work(tokens=self.tokens[: self.own + rows - 1], rows=rows, start=self.own, version=self._version)
+
+    def take(self, work: Work, logits_TV: Tensor) -> None:
+        """Says tokens by the logits of ``work``; nothing happens if what it read no longer stands."""
+        if (work.version, work.start) != (self._version, self.own):
+            return
+        before, there = self.own, len(self.tokens)
+        said = self.rule.say(logits_TV, self.tokens, before, [self._laws.get(p) for p in range(before, there)])
+        tokens, laws = self._to_end(said.tokens), said.laws
+        if self.bottom and self.plan.threshold:
+            self._cut = float(logits_TV[0].softmax(-1)[tokens[0]]) < self.plan.threshold
+        equal = 0
+        while equal < len(tokens) and before + equal < there and tokens[equal] == self.tokens[before + equal]:
+            equal += 1
+        if (at := before + equal) < there and equal < len(tokens):  # rejected
+            self._floor = (self._below + 1) % EPOCHS
+            self._drop(at)
+        self._agree(before, at)
+        self.judged += min(len(tokens), there - before)
+        self.accepted += equal
+        self.tokens[before : before + len(tokens)] = tokens
+        self.own = before + len(tokens)
+        self._laws.update(zip(range(before, self.own), laws, strict=False))
+        if self.top:
+            self.above = self.final = self.own
+        self._announce(before)
+
+    def receive(self, data: bytes) -> None:
+        """Reads a frame. Raises ProtocolError (a subclass) for one that is damaged or wrong; nothing changes then."""
+        message = decode(data)
+        if message.session != self.job.session:
+            raise MessageError(f"a frame of session {message.session} reached session {self.job.session}.")
+        end = self.start + self.job.limit
+        last = message.base + len(message.ids) + (message.same if isinstance(message, Verdict) else 0)
+        if not self.start <= message.base <= last <= end or any(i >= self.job.vocabulary for i in message.ids):
+            raise MessageError(f"a frame about the places {message.base}..{last} or with ids that are not there.")
+        if isinstance(message, Draft):
+            self._proposed(message)
+        else:
+            self._judged(message)
+
+    def outgoing(self) -> tuple[list[bytes], list[bytes]]:
+        """Frames to the tier above and to the one below, since the last call."""
+        up: list[bytes] = []
+        if not self.top:
+            while self._ready():
+                up.append(self._draft(self._sent, poll=False))
+                self._sent = min(self.own, self._sent + MOST)
+        down: list[bytes] = []
+        if not self.bottom:
+            while self._tell is not None:
+                down.append(self._verdict(self._tell))
+        return up, down
+
+    def reopen(self) -> None:
+        """The tier above begins anew, with what is final: all else is proposed again."""
+        self.above = self._sent = self.final
+        self._seen = 0
+        self._cut = False
+
+    def poll(self) -> bytes:
+        """A draft of all that is not judged, for a tier above that has been silent for too long."""
+        self._sent = max(self._sent, min(self.own, self.above + MOST))
+        return self._draft(self.above, poll=True)
+
+    def _ready(self) -> bool:
+        waits = self.own - self._sent
+        full = self.own - self.above >= self.plan.ahead or self._cut or self._complete(self.own)
+        return waits >= max(1, self.plan.block) or (waits > 0 and full)
+
+    def _draft(self, base: int, *, poll: bool) -> bytes:
+        end = min(self.own, base + MOST)
+        laws = tuple(law for p in range(base, end) if (law := self._laws.get(p)) is not None)
+        more = self.plan.ahead > self.plan.block and not self._complete(self.own) and bool(laws)
+        bits = max(1, (self.job.vocabulary - 1).bit_length())
+        return Draft(
+            session=self.job.session,
+            epoch=self.epoch,
+            seen=self._seen,
+            base=base,
+            ids=tuple(self.tokens[base:end]),
+            laws=laws if len(laws) == end - base else (),
+            more=more,
+            poll=poll,
+            id_bits=min(bits, 24),
+        ).encode()
+
+    def _verdict(self, base: int) -> bytes:
+        first, last = self._same
+        same = min(last - base, MOST) if first <= base < last else 0
+        end = min(self.own, base + same + MOST)
+        self._tell = end if end < self.own else None
+        self._told_final = self.final
+        self._number = self._number % (NUMBERS - 1) + 1
+        if self._redo is not None and self._redo_number is None:
+            self._redo_number = self._number
+        return Verdict(
+            session=self.job.session,
+            epoch=self._below if same else self._floor,
+            number=self._number,
+            base=base,
+            same=same,
+            ids=tuple(self.tokens[base + same : end]),
+            final=self.final,
+        ).encode()
+
+    def _proposed(self, message: Draft) -> None:
+        if self.bottom:
+            raise MessageError("a draft reached the lowest tier.")
+        epoch, base = message.epoch, message.base
+        known = min(len(self.tokens), base + len(message.ids))
+        fresh = later(epoch, self._below)
+        if self._redo_number is not None and message.seen and not later(self._redo_number, message.seen):
+            self._redo = self._redo_number = None
+        over = self._redo is not None or later(self._floor, epoch)
+        overlap = range(max(base, self.own), known)
+        if not over and not fresh and any(message.ids[p - base] != self.tokens[p] for p in overlap):
+            raise MessageError(f"a draft of epoch {epoch} contradicts an earlier one.")
+        if message.poll:
+            self._announce(min(base, self.own))
+        if over or base > (self.own if fresh else len(self.tokens)):
+            return  # or there is a gap before it
+        if fresh:
+            self._drop(self.own)
+            self._below = self._floor = epoch
+            self._same = (base, base)
+        for i, token in enumerate(message.ids):
+            place = base + i
+            if place < self.own and token != self.tokens[place]:
+                self._floor = (epoch + 1) % EPOCHS
+                self._drop(self.own)
+                return
+            if place < self.own:
+                self._agree(place, place + 1)
+            elif place == len(self.tokens):
+                self.tokens.append(token)
+                self._laws[place] = message.laws[i] if message.laws else None
+        self._more = message.more
+
+    def _judged(self, message: Verdict) -> None:
+        if self.top:
+            raise MessageError("a verdict reached the highest tier.")
+        base, at = message.base, message.base + message.same
+        stale = self._seen > 0 and not later(message.number, self._seen)
+        if stale or base > self.above or (message.same and message.epoch != self.epoch):
+            return
+        if at > self.own or any(
+            self.tokens[at + i] != token for i, token in enumerate(message.ids) if at + i < self.final
+        ):
+            raise MessageError("a verdict about tokens that were not sent, or against final ones.")
+        self._seen = message.number
+        end = at + len(message.ids)
+        kept = True
+        for place, token in enumerate(message.ids, at):
+            if place < len(self.tokens) and self.tokens[place] != token:
+                self._take_back(place)
+                kept = False
+            if place == len(self.tokens):
+                self.tokens.append(token)
+                self._laws[place] = None
+            self.own = max(self.own, place + 1)
+        if later(message.epoch, self.epoch):
+            self.epoch = message.epoch
+            self._sent = self.above = min(self.above, end)
+        self._cut = self._cut and self.own > end
+        before = self.above
+        self.above = max(self.above, end) if kept else end
+        self._sent = max(self._sent, self.above)
+        self.final = max(self.final, min(message.final, self.above))
+        if not kept or self.own > before or self.final > self._told_final:
+            self._announce(min(before, self.own))
+
+    def _take_back(self, place: int) -> None:
+        """Forgets the tokens from ``place`` on, which the tier above did not accept."""
+        if self._sent > place:
+            self.epoch = (self.epoch + 1) % EPOCHS
+        self._drop(place)
+        self.own, self.above, self._sent = min(self.own, place), min(self.above, place), min(self._sent, place)
+        self._redo, self._redo_number = place if self._redo is None else min(self._redo, place), None
+        self._announce(place)
+
+    def _drop(self, place: int) -> None:
+        self._version += len(self.tokens) > place
+        del self.tokens[place:]
+        for p in [p for p in self._laws if p >= place]:
+            del self._laws[p]
+        self._same = (min(self._same[0], place), min(self._same[1], place))
+        self._more = False
+
+    def _announce(self, place: int) -> None:
+        if not self.bottom:
+            self._tell = min(p for p in (place, self._tell, self._redo) if p is not None)
+
+    def _agree(self, start: int, end: int) -> None:
+        first, last = self._same
+        if first <= start <= last < end:
+            self._same = (first, end)
+
+    def _complete(self, place: int) -> bool:
+        return place > self.start and (place >= self.start + self.job.limit or self.tokens[place - 1] in self.job.ends)
+
+    def _to_end(self, tokens: list[int]) -> list[int]:
+        for i, token in enumerate(tokens):
+            if token in self.job.ends:
+                return tokens[: i + 1]
+        return tokens
