@@ -10,13 +10,13 @@ Source: AI Flow, section II-B2. Legend: T rows, V vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from aiflow.collaboration.decoding.rules import Rule
 from aiflow.collaboration.decoding.sparse import Sparse
-from aiflow.collaboration.decoding.wire import EPOCHS, MOST, NUMBERS, Draft, Verdict, decode, later
+from aiflow.collaboration.decoding.wire import EPOCHS, MOST, NUMBERS, TOOK, Draft, Verdict, decode, later
 from aiflow.errors import InputError, MessageError
 
 
@@ -43,13 +43,15 @@ class Plan:
         block: tokens of one draft to the tier above.
         ahead: tokens said that the tier above has not judged, at most. ``block``: synchronous; more: several blocks in
             flight; 0: says nothing.
-        eager: says a token rather than wait for proposals.
+        eager: says a token rather than wait for proposals. Drafts may change it (``above``).
+        above: whether drafts ask the tier above to be eager.
         threshold: ends a draft after a token with less than this probability; that token is sent.
     """
 
     block: int = 4
     ahead: int = 4
     eager: bool = False
+    above: bool = False
     threshold: float = 0.0
 
 
@@ -74,11 +76,16 @@ class Tier:
         self.tokens = [*job.prompt, *said]
         self.final = self.above = self.own = len(self.tokens)
         self.epoch = 0  # of our drafts
-        self.accepted = self.judged = 0  # proposals, for estimates
+        self.accepted = self.judged = 0  # proposals from below
+        self.confirmed = self.refused = 0  # own tokens that the tier above judged
+        self.echo = (0, 0.0)  # a place that the tier above has heard of, and how many seconds before it said so
+        self.now = self.took = 0.0  # clock time, and seconds of the last round: set by whoever runs the tier
+        self.verdict_took = 0.0  # seconds of the last round above
         self._sent = self.own
         self._cut = False
         self._version = 0
         self._floor = self._below = 0  # least epoch that counts, and the one of the proposals
+        self._heard = (0, 0.0)  # end of the latest draft, and when it came
         self._same = (self.own, self.own)  # places where the tier below has our tokens, in its epoch
         self._tell: int | None = None  # place from which on the tier below is to be told
         # Told places from `_redo` on were taken back; the verdict that says so first, once sent, awaits its receipt.
@@ -199,6 +206,7 @@ class Tier:
             laws=laws if len(laws) == end - base else (),
             more=more,
             poll=poll,
+            eager=self.plan.above,
             id_bits=min(bits, 24),
         ).encode()
 
@@ -219,6 +227,9 @@ class Tier:
             same=same,
             ids=tuple(self.tokens[base + same : end]),
             final=self.final,
+            took=round(self.took / TOOK),
+            heard=self._heard[0] - base if same and 0 < self._heard[0] - base <= MOST else 0,
+            age=round((self.now - self._heard[1]) / TOOK),
         ).encode()
 
     def _proposed(self, message: Draft) -> None:
@@ -241,6 +252,7 @@ class Tier:
             self._drop(self.own)
             self._below = self._floor = epoch
             self._same = (base, base)
+        self._heard = base + len(message.ids), self.now
         for i, token in enumerate(message.ids):
             place = base + i
             if place < self.own and token != self.tokens[place]:
@@ -253,6 +265,8 @@ class Tier:
                 self.tokens.append(token)
                 self._laws[place] = message.laws[i] if message.laws else None
         self._more = message.more
+        if self.plan.eager != message.eager:
+            self.plan = replace(self.plan, eager=message.eager)
 
     def _judged(self, message: Verdict) -> None:
         if self.top:
@@ -266,12 +280,12 @@ class Tier:
         ):
             raise MessageError("a verdict about tokens that were not sent, or against final ones.")
         self._seen = message.number
-        end = at + len(message.ids)
-        kept = True
+        end, before = at + len(message.ids), self.above
+        equal, kept = min(end, self.own), True
         for place, token in enumerate(message.ids, at):
             if place < len(self.tokens) and self.tokens[place] != token:
                 self._take_back(place)
-                kept = False
+                equal, kept = (place, False) if kept else (equal, kept)
             if place == len(self.tokens):
                 self.tokens.append(token)
                 self._laws[place] = None
@@ -280,7 +294,11 @@ class Tier:
             self.epoch = message.epoch
             self._sent = self.above = min(self.above, end)
         self._cut = self._cut and self.own > end
-        before = self.above
+        self.confirmed += max(0, equal - before)
+        if message.heard and message.epoch == self.epoch:
+            self.echo = message.base + message.heard, message.age * TOOK
+        self.refused += not kept
+        self.verdict_took = message.took * TOOK or self.verdict_took
         self.above = max(self.above, end) if kept else end
         self._sent = max(self._sent, self.above)
         self.final = max(self.final, min(message.final, self.above))

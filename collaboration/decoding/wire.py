@@ -17,13 +17,15 @@ ID_BYTES = 3
 MOST = 255
 """Tokens of one frame."""
 EPOCHS = NUMBERS = 1 << 16
+TOOK = 50e-6
+"""Seconds that `Verdict.took` counts."""
 
 _HEADER = struct.Struct("<BBIHHIB")
 _CRC = struct.Struct("<I")
-_SAME = struct.Struct("<BIH")
+_SAME = struct.Struct("<BIHBH")
 HEADER_BYTES = _HEADER.size + _CRC.size
 _DRAFT, _VERDICT, _DRAFT_LAWS = 1, 2, 3
-_MORE, _POLL = 0x10, 0x20
+_MORE, _POLL, _EAGER = 0x10, 0x20, 0x40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class Draft:
         laws: what they were drawn from (soft acceptance), or nothing.
         more: further drafts follow, so that no token beyond these is wanted yet.
         poll: the sender waits; answer, also if nothing is new.
+        eager: the receiver should say a token rather than wait for proposals.
         id_bits: of an id in ``laws``.
     """
 
@@ -50,12 +53,13 @@ class Draft:
     laws: tuple[Sparse, ...] = ()
     more: bool = False
     poll: bool = False
+    eager: bool = False
     id_bits: int = field(default=18, compare=False)
 
     def encode(self) -> bytes:
         """Packs the frame. Raises InputError for more than 255 tokens, or ids that do not fit."""
         payload = bytes([self.id_bits]) + pack(self.laws, self.id_bits) if self.laws else _ids(self.ids)
-        kind = (_DRAFT_LAWS if self.laws else _DRAFT) | _MORE * self.more | _POLL * self.poll
+        kind = (_DRAFT_LAWS if self.laws else _DRAFT) | _MORE * self.more | _POLL * self.poll | _EAGER * self.eager
         return _frame(kind, self.session, self.epoch, self.seen, self.base, len(self.ids), payload)
 
 
@@ -72,6 +76,8 @@ class Verdict:
         ids: the tokens after them.
         final: tokens below this place are said by the top tier and never change.
         took: units of 50 us that the sender's last round took; 0: unknown.
+        heard: the latest draft that came ended ``heard`` places after ``base``; 0: not known.
+        age: units of 50 us since it came, so that the receiver can tell the way from the wait.
     """
 
     session: int
@@ -82,10 +88,12 @@ class Verdict:
     ids: tuple[int, ...] = ()
     final: int = 0
     took: int = 0
+    heard: int = 0
+    age: int = 0
 
     def encode(self) -> bytes:
         """Packs the frame. Raises InputError for more than 255 tokens, or ids that do not fit."""
-        payload = _SAME.pack(self.same, self.final, min(self.took, 0xFFFF)) + _ids(self.ids)
+        payload = _SAME.pack(self.same, self.final, min(self.took, 0xFFFF), self.heard, min(self.age, 0xFFFF)) + _ids(self.ids)
         return _frame(_VERDICT, self.session, self.epoch, self.number, self.base, len(self.ids), payload)
 
 
@@ -103,14 +111,14 @@ def decode(data: bytes) -> Draft | Verdict:
     if kind == _VERDICT and not flags:
         if len(body) < _SAME.size:
             raise MessageError("a verdict without its counts.")
-        same, final, took = _SAME.unpack_from(body)
+        same, final, took, heard, age = _SAME.unpack_from(body)
         ids = _read_ids(body[_SAME.size :], count)
         head = {"session": session, "epoch": epoch, "number": number, "base": base, "final": final}
-        return Verdict(**head, same=same, ids=ids, took=took)
-    if kind not in (_DRAFT, _DRAFT_LAWS) or flags & ~(_MORE | _POLL):
+        return Verdict(**head, same=same, ids=ids, took=took, heard=heard, age=age)
+    if kind not in (_DRAFT, _DRAFT_LAWS) or flags & ~(_MORE | _POLL | _EAGER):
         raise MessageError(f"a frame of the unknown kind {tag:#x}.")
     head = {"session": session, "epoch": epoch, "seen": number, "base": base}
-    head |= {"more": bool(flags & _MORE), "poll": bool(flags & _POLL)}
+    head |= {"more": bool(flags & _MORE), "poll": bool(flags & _POLL), "eager": bool(flags & _EAGER)}
     if kind == _DRAFT:
         return Draft(**head, ids=_read_ids(body, count))
     laws, id_bits = _read_laws(body, count)

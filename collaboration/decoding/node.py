@@ -1,0 +1,175 @@
+"""Where tiers run: one model, the tiers of many sessions, and rounds that serve all who have something to read.
+
+A node takes frames through `Seat.deliver` and gives them to the functions it was handed; what lies between is not its
+business. It lives on a clock, so the same code runs in simulated and in real time.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from aiflow.clock import Clock, RealClock
+from aiflow.collaboration.decoding.engine import Engine, Read
+from aiflow.collaboration.decoding.tier import Tier, Work
+from aiflow.errors import ProtocolError
+
+Send = Callable[[bytes], None]
+Pace = Callable[[Sequence[Work]], float]
+"""Seconds that a round takes on an emulated machine."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Seat:
+    """A session's tier at a node; ``up`` and ``down`` send its frames, ``changed`` hears of every change."""
+
+    tier: Tier
+    node: "Node"
+    up: Send | None = None
+    down: Send | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    changed: Callable[[Tier], None] = lambda _: None
+    refused: list[str] = field(default_factory=list)
+    heard: float = 0.0
+    """When the tier above was last heard of, or asked."""
+
+    def deliver(self, frame: bytes, *, above: bool) -> None:
+        """Reads a frame from the tier above or below. One that is wrong changes nothing and is noted in ``refused``."""
+        self.tier.now = self.node.clock.now()
+        if above:
+            self.heard = self.tier.now
+        try:
+            self.tier.receive(frame)
+        except ProtocolError as error:
+            self.refused.append(str(error))
+        self.flush()
+        self.node.wake()
+
+    def flush(self) -> None:
+        """Sends what waits to be sent."""
+        self.tier.now = self.node.clock.now()
+        up, down = self.tier.outgoing()
+        for frames, send in ((up, self.up), (down, self.down)):
+            for frame in frames:
+                if send is not None:
+                    send(frame)
+        self.changed(self.tier)
+
+    @property
+    def waits(self) -> bool:
+        """Whether only the tier above can go on."""
+        return self.up is not None and not self.tier.top and not self.tier.done
+
+
+class Node:
+    """An engine and the tiers that it serves."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock | None = None,
+        *,
+        pace: Pace | None = None,
+        patience: float = 2.0,
+        threaded: bool = False,
+        batch: int = 64,
+    ) -> None:
+        """Makes a node without sessions.
+
+        Args:
+            engine: of all its tiers.
+            clock: default: the machine's.
+            pace: what a round takes at least, on an emulated machine.
+            patience: seconds of silence after which a tier above is asked again.
+            threaded: the model computes in a thread, so that frames arrive meanwhile.
+            batch: sessions of one round.
+        """
+        self.clock: Clock = clock or RealClock()
+        self.engine, self.pace, self.patience, self.threaded, self.batch = engine, pace, patience, threaded, batch
+        self.seats: list[Seat] = []
+        self.rounds = 0
+        self._news = asyncio.Event()
+        self._closed = False
+
+    def seat(self, tier: Tier, **given: Any) -> Seat:
+        """Takes a session in (arguments of `Seat`)."""
+        seat = Seat(tier=tier, node=self, heard=self.clock.now(), **given)
+        self.seats.append(seat)
+        self.wake()
+        return seat
+
+    def leave(self, seat: Seat) -> None:
+        """Ends a session here."""
+        if seat in self.seats:
+            self.seats.remove(seat)
+            self.engine.close(seat.tier.job.session)
+
+    def wake(self) -> None:
+        """Says that something may be there to do."""
+        self._news.set()
+
+    def close(self) -> None:
+        """Ends `run` after the round in progress."""
+        self._closed = True
+        self.wake()
+
+    async def run(self) -> None:
+        """Serves the sessions until `close`; those that waited longest come first."""
+        while not self._closed:
+            self._news.clear()
+            ready = [(seat, work) for seat in self.seats if (work := seat.tier.want()) is not None]
+            if ready:
+                await self._round(ready[: self.batch])
+            else:
+                await self._rest()
+
+    async def _round(self, ready: list[tuple[Seat, Work]]) -> None:
+        began = self.clock.now()
+        asked = [
+            Read(session=seat.tier.job.session, tokens=work.tokens, rows=work.rows, extra=seat.extra)
+            for seat, work in ready
+        ]
+        found = await self._read(asked)
+        if self.pace is not None:
+            await self.clock.sleep_until(began + self.pace([work for _, work in ready]))
+        took = self.clock.now() - began
+        self.rounds += 1
+        for (seat, work), logits in zip(ready, found, strict=True):
+            seat.tier.took = took
+            seat.tier.take(work, logits)
+            seat.flush()
+            if seat in self.seats:  # to the end of the queue
+                self.seats.remove(seat)
+                self.seats.append(seat)
+        await asyncio.sleep(0)
+
+    async def _read(self, asked: list[Read]) -> list[Tensor]:
+        if self.threaded:
+            return await asyncio.to_thread(self.engine.read, asked)
+        return self.engine.read(asked)
+
+    async def _rest(self) -> None:
+        """Waits for news, and asks tiers above that have been silent for too long."""
+        due = min((s.heard + self.patience for s in self.seats if s.waits), default=None)
+        await self._wait(due)
+        for seat in self.seats:
+            if seat.waits and seat.up is not None and self.clock.now() >= seat.heard + self.patience:
+                seat.heard = self.clock.now()
+                seat.up(seat.tier.poll())
+
+    async def _wait(self, due: float | None) -> None:
+        if due is None:
+            await self._news.wait()
+            return
+        news = asyncio.ensure_future(self._news.wait())
+        time = asyncio.ensure_future(self.clock.sleep_until(due))
+        try:
+            await asyncio.wait({news, time}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (news, time):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
