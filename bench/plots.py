@@ -13,15 +13,27 @@ def plot(results: Results, folder: Path) -> Path:
     """Writes ``<suite>-agents.png`` and ``.svg`` to ``folder``. Raises UsageError when the run has no curve."""
     if not results.curve:
         raise UsageError("this run has no agent-count curve to plot; run the suite without --quick.")
+    figure, (axes,) = panels(1)
+    _draw(axes, results)
+    return save(figure, folder / f"{results.suite}-agents.png")
+
+
+def panels(count: int) -> tuple[Any, list[Any]]:
+    """A figure with axes side by side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    figure = Figure(figsize=(4.2 * count + 1.4 * (count == 1), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    axes: Any = figure.subplots()
-    _draw(axes, results)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{results.suite}-agents.png"
+    found: list[Any] = list(figure.subplots(1, count, squeeze=False)[0])
+    for axes in found:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, found
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Writes the PNG ``path`` and an SVG beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200)
     figure.savefig(path.with_suffix(".svg"))
     return path
@@ -45,5 +57,4 @@ def _draw(axes: Any, results: Results) -> None:
     axes.set_ylabel(f"score, {results.unit}")
     axes.set_xticks(counts)
     axes.set_ylim(0, results.best)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left", fontsize=8)

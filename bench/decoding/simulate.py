@@ -1,41 +1,43 @@
-"""A session of collaborative decoding in simulated time: the real tiers, nodes and frames over emulated links.
+"""Sessions of collaborative decoding over emulated links, in simulated or real time: real tiers, nodes and frames.
 
-Only the models are replaced, by coins: a lower tier agrees with the one above at each place with a given probability,
-so a curve over links and speeds needs a measured acceptance and no model.
-
-Legend: V = 2 tokens: 0 is what the top tier says.
+In simulated time the models may be replaced by coins: a lower tier agrees with the one above at each place with a given
+probability, so a curve over links and speeds needs a measured acceptance and no model.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aiflow.clock import VirtualClock
+from aiflow.clock import Clock, VirtualClock
 from aiflow.cluster.links import EmulatedLink
-from aiflow.collaboration.decoding.engine import Read
+from aiflow.collaboration.decoding.engine import Engine, Read
 from aiflow.collaboration.decoding.law import Law
-from aiflow.collaboration.decoding.node import Node, Seat, Send
+from aiflow.collaboration.decoding.node import Node, Pace, Seat, Send
 from aiflow.collaboration.decoding.rules import Greedy
 from aiflow.collaboration.decoding.tier import Job, Plan, Tier
 
+Steer = Callable[[float, Sequence[Tier]], None]
+"""Hears of every change at the device: clock time and the tiers; may change plans."""
+
 
 class Coins:
-    """Says 0 at a place with probability ``alpha``, else 1; the same at the same place."""
+    """Says 0 of two tokens at a share ``alpha`` of the places, else 1; the same at the same place."""
 
     def __init__(self, alpha: float, places: int, seed: int) -> None:
-        wrong = np.arange(places + 2) >= round(alpha * (places + 2))  # the very share, so that plans differ and not luck
+        wrong = np.arange(places + 2) >= round(
+            alpha * (places + 2)
+        )  # the very share, so that plans differ and not luck
         np.random.default_rng(seed).shuffle(wrong)
-        self._row = torch.zeros(places + 2, 2)
-        self._row[torch.arange(places + 2), torch.from_numpy(wrong.astype(np.int64))] = 1.0
+        self._rows = torch.zeros(places + 2, 2)
+        self._rows[torch.arange(places + 2), torch.from_numpy(wrong.astype(np.int64))] = 1.0
 
     def read(self, asked: Sequence[Read]) -> list[Tensor]:
         """Logits (rows, 2)."""
-        return [self._row[len(one.tokens) - one.rows + 1 : len(one.tokens) + 1] for one in asked]
+        return [self._rows[len(one.tokens) - one.rows + 1 : len(one.tokens) + 1] for one in asked]
 
     def close(self, session: int) -> None:
         """Nothing is kept."""
@@ -43,12 +45,17 @@ class Coins:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A tier: ``alpha`` agreement with the top tier, seconds of a round, and of each proposal in it."""
+    """A tier: seconds of a round and of each proposal in it; ``alpha``: a coin's agreement with the top tier."""
 
     seconds: float
     per_row: float = 0.0
     alpha: float = 1.0
     plan: Plan = field(default_factory=Plan)
+
+    @property
+    def pace(self) -> Pace:
+        """Of the node."""
+        return lambda works: self.seconds + self.per_row * max(w.rows - 1 for w in works)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,28 +68,48 @@ class Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """``seconds`` per token of the answer; ``rounds`` by tier; bytes up and down by link; accepted share by tier."""
+    """The answer, the seconds it took, rounds by tier, bytes up and down by link."""
 
-    seconds: float
+    tokens: list[int]
+    total: float
     rounds: list[int]
     up: list[int]
     down: list[int]
-    acceptance: list[float]
+
+    @property
+    def seconds(self) -> float:
+        """Per token."""
+        return self.total / len(self.tokens)
 
 
-def simulate(stages: Sequence[Stage], paths: Sequence[Path], tokens: int, seed: int = 0, pilot: Any = None) -> Outcome:
-    """Decodes ``tokens`` tokens. ``pilot``: hears of every change of the device's tier and may change plans."""
-    clock = VirtualClock()
-    return asyncio.run(clock.run(_session(clock, stages, paths, tokens, seed, pilot)))
-
-
-async def _session(
-    clock: VirtualClock, stages: Sequence[Stage], paths: Sequence[Path], tokens: int, seed: int, pilot: Any
+def simulate(
+    stages: Sequence[Stage], paths: Sequence[Path], tokens: int, seed: int = 0, steer: Steer | None = None
 ) -> Outcome:
-    top, job = len(stages) - 1, Job(session=1, prompt=(0,), limit=tokens, vocabulary=2)
+    """Decodes ``tokens`` tokens by coins in simulated time."""
+    clock, job = VirtualClock(), Job(session=1, prompt=(0,), limit=tokens, vocabulary=2)
+    engines = [Coins(stage.alpha, tokens, seed + k) for k, stage in enumerate(stages)]
+    return asyncio.run(clock.run(session(clock, job, engines, stages, paths, steer)))
+
+
+async def session(
+    clock: Clock,
+    job: Job,
+    engines: Sequence[Engine],
+    stages: Sequence[Stage],
+    paths: Sequence[Path],
+    steer: Steer | None = None,
+) -> Outcome:
+    """One greedy session, the device first, until its answer is final on the device."""
+    top, begun = len(stages) - 1, clock.now()
     links = [EmulatedLink(p.rate, p.rtt, clock=clock) for p in paths]
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     flying: set[asyncio.Task[None]] = set()
     seats: list[Seat] = []
+
+    def landed(task: asyncio.Task[None]) -> None:
+        flying.discard(task)
+        if not task.cancelled() and (error := task.exception()) and not over.done():
+            over.set_exception(error)
 
     def line(k: int, to: int) -> Send | None:
         if not 0 <= to <= top:
@@ -94,48 +121,36 @@ async def _session(
             seats[to].deliver(frame, above=down)
 
         def send(frame: bytes) -> None:
-            task = asyncio.ensure_future(fly(frame, links[min(k, to)].reserve(len(frame), down=down)))
+            arrival = links[min(k, to)].reserve(len(frame), down=down)
+            task = asyncio.ensure_future(fly(frame, arrival))
             flying.add(task)
             task.add_done_callback(landed)
 
         return send
 
-    def landed(task: asyncio.Task[None]) -> None:
-        flying.discard(task)
-        if not task.cancelled() and (error := task.exception()) and not over.done():
-            over.set_exception(error)
-
-    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
     def heard(tier: Tier) -> None:
-        if pilot is not None:
-            pilot(clock.now(), [s.tier for s in seats])
+        if steer is not None:
+            steer(clock.now(), [s.tier for s in seats])
         if tier.done and not over.done():
             over.set_result(None)
 
-    nodes = []
-    for k, stage in enumerate(stages):
-        engine = Coins(stage.alpha, tokens, seed + k)
-        pace = _pace(stage)
-        node = Node(engine, clock, pace=pace, patience=60.0)
+    nodes = [Node(engine, clock, pace=s.pace, patience=60.0) for engine, s in zip(engines, stages, strict=True)]
+    for k, (node, stage) in enumerate(zip(nodes, stages, strict=True)):
         tier = Tier(job, Greedy(law=Law()), stage.plan, bottom=k == 0, top=k == top)
         seats.append(node.seat(tier, up=line(k, k + 1), down=line(k, k - 1)))
-        nodes.append(node)
     seats[0].changed = heard
     running = [asyncio.ensure_future(node.run()) for node in nodes]
+    for task in running:
+        task.add_done_callback(landed)
     await over
-    seconds = clock.now() / tokens
+    total = clock.now() - begun
     for task in [*running, *flying]:
         task.cancel()
     await asyncio.gather(*running, *flying, return_exceptions=True)
     return Outcome(
-        seconds=seconds,
+        tokens=seats[0].tier.answer,
+        total=total,
         rounds=[n.rounds for n in nodes],
         up=[link.traffic().bytes for link in links],
         down=[link.traffic(down=True).bytes for link in links],
-        acceptance=[s.tier.accepted / max(1, s.tier.judged) for s in seats],
     )
-
-
-def _pace(stage: Stage) -> Any:
-    return lambda works: stage.seconds + stage.per_row * max(w.rows - 1 for w in works)

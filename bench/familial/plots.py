@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from aiflow.bench.familial.eesb import GROUPS
+from aiflow.bench.plots import panels, save
 from aiflow.errors import UsageError
 
 TITLES = {"general": "six general forms", "information": "three information forms", "all": "all nine forms"}
@@ -17,17 +18,16 @@ def draw(result: dict[str, Any], folder: Path) -> list[Path]:
     Raises UsageError when neither was.
     """
     made = []
-    folder.mkdir(parents=True, exist_ok=True)
     if "eesb" in result:
-        figure, panels = _figure(len(GROUPS))
-        for axes, group in zip(panels, GROUPS, strict=True):
-            _eesb(axes, result["eesb"]["members"], group)
-        panels[-1].legend(frameon=False, loc="lower right", fontsize=8)
-        made.append(_save(figure, folder / "familial-eesb.png"))
+        figure, axes = panels(len(GROUPS))
+        for one, group in zip(axes, GROUPS, strict=True):
+            _eesb(one, result["eesb"]["members"], group)
+        axes[-1].legend(frameon=False, loc="lower right", fontsize=8)
+        made.append(save(figure, folder / "familial-eesb.png"))
     if "hpcd" in result:
-        figure, panels = _figure(1)
-        _hpcd(panels[0], result)
-        made.append(_save(figure, folder / "familial-hpcd.png"))
+        figure, axes = panels(1)
+        _hpcd(axes[0], result)
+        made.append(save(figure, folder / "familial-hpcd.png"))
     if not made:
         raise UsageError("there is nothing to plot; measure the part eesb or hpcd.")
     return made
@@ -70,20 +70,3 @@ def _label(axes: Any, what: str) -> None:
     axes.set_ylabel(what)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _figure(panels: int) -> tuple[Any, Sequence[Any]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * panels + 1.4 * (panels == 1), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    made: Any = figure.subplots(1, panels, squeeze=False)
-    return figure, list(made[0])
-
-
-def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, dpi=200)
-    figure.savefig(path.with_suffix(".svg"))
-    return path

@@ -94,7 +94,10 @@ class TransformersEngine:
         text = model.config.get_text_config()
         kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"} or (getattr(text, "sliding_window", None) and not hasattr(text, "layer_types")):
-            raise InputError(f"attention of the kinds {sorted(kinds)} cannot be judged in blocks; use full attention.")
+            raise InputError(
+                f"attention of the kinds {sorted(kinds)}, perhaps sliding, has a cache that cannot be "
+                "addressed by place; use a model with full attention, or FamilyEngine for its kinds."
+            )
         self._model, self._most = model.eval(), sessions
         self._cache = Cache(layers=[_Layer() for _ in range(text.num_hidden_layers)])
         self._slots: dict[int, _Slot] = {}
@@ -122,7 +125,7 @@ class TransformersEngine:
         for i, one in enumerate(asked):
             if not 1 <= one.rows <= len(one.tokens):
                 raise InputError(f"{one.rows} rows of {len(one.tokens)} tokens cannot be read; ask for at least one.")
-            if one.extra and not self._kept(one):
+            if one.extra and not self._kept(one):  # the image has to be read
                 found[i] = self._pass([one], one.extra)[0]
             else:
                 together.append(i)
@@ -134,7 +137,7 @@ class TransformersEngine:
     def _kept(self, one: Read) -> int:
         """Tokens of the session's cache that can be used."""
         slot = self._slots.get(one.session)
-        return 0 if slot is None else common(slot.tokens, one.tokens, len(one.tokens) - one.rows)
+        return 0 if slot is None else usable(slot.tokens, one, self._model.config)
 
     def _pass(self, asked: Sequence[Read], extra: Mapping[str, Any]) -> list[Tensor]:
         kept = [self._kept(one) for one in asked]
@@ -180,6 +183,12 @@ class TransformersEngine:
         self._clock += 1
         slot.used = self._clock
         return slot
+
+
+def usable(kept: Sequence[int], read: Read, config: Any) -> int:
+    """How many of the tokens in a cache a reading can use; none if that would cut an image."""
+    most = common(kept, read.tokens, len(read.tokens) - read.rows)
+    return 0 if read.extra and getattr(config, "image_token_id", None) in read.tokens[most:] else most
 
 
 def common(kept: Sequence[int], tokens: Sequence[int], most: int) -> int:

@@ -1,6 +1,6 @@
 """Seconds per token of a plan that overlaps drafting and judging: no closed formula, so a short game with coins.
 
-The game knows when tokens are drafted, arrive and are judged, and nothing else; a millisecond plays some hundred tokens.
+The game knows when tokens are drafted, arrive and are judged, and nothing else; some hundred tokens take a millisecond.
 The same coins serve all plans, so plans can be compared. `bench.decoding` checks it against the real tiers.
 """
 
@@ -74,6 +74,13 @@ class _Game:
         self.clean = False
         self.news.append((end + self.profile.down, self.said, True))
 
+    def _late(self, place: int) -> None:
+        """A wrong draft for a place that the verifier has said; the device does not know yet."""
+        self.sent.clear()
+        self.clean = False
+        at = next(i for i, (_, said, _) in enumerate(self.news) if said > place)
+        self.news[at] = (*self.news[at][:2], True)
+
     def _there(self) -> int:
         """End of the drafts that have arrived."""
         arrived = [end for arrival, _, end in self.sent if arrival <= self.time] if self.clean else []
@@ -95,6 +102,8 @@ class _Game:
             if self.free + self.profile.draft > until and not until_sent:
                 return
             self.free += self.profile.draft
+            if self.drafted < self.said and self.clean and not self.good[self.drafted]:
+                self._late(self.drafted)
             self.drafted += 1
             if self.drafted - self.flushed >= self.choice.block or not self._may():
                 if self.clean:
@@ -120,6 +129,8 @@ class _Game:
 
 @lru_cache(maxsize=64)
 def _coins(alpha: float, places: int) -> tuple[bool, ...]:
-    good = [place < round(alpha * places) for place in range(places)]  # the very share, so that plans differ and not luck
+    good = [
+        place < round(alpha * places) for place in range(places)
+    ]  # the very share, so that plans differ and not luck
     random.Random(17).shuffle(good)
     return tuple(good)

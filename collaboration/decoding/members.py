@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from aiflow.collaboration.decoding.blocks import Block, Places
-from aiflow.collaboration.decoding.engine import Read, common
+from aiflow.collaboration.decoding.engine import Read, common, usable
 from aiflow.collaboration.familial.family import Family, Member
 from aiflow.errors import InputError
 
@@ -121,8 +121,8 @@ class FamilyEngine:
         found: dict[int, Tensor] = {}
         together: list[int] = []
         for i, one in enumerate(asked):
-            alone = one.extra or len(one.tokens) - self._kept(one) > _LONG
-            if alone:
+            kept = self._kept(one)
+            if len(one.tokens) - kept > _LONG or (one.extra and not kept):
                 found[i] = self._read(member, [one])[0]
             else:
                 together.append(i)
@@ -133,7 +133,7 @@ class FamilyEngine:
 
     def _kept(self, one: Read) -> int:
         there = self._sessions.get(one.session)
-        return 0 if there is None else common(there.tokens, one.tokens, len(one.tokens) - one.rows)
+        return 0 if there is None else usable(there.tokens, one, self._family.backbone.config)
 
     def _read(self, member: Member, asked: Sequence[Read]) -> list[Tensor]:
         busy = {one.session for one in asked}
@@ -163,7 +163,7 @@ class FamilyEngine:
                 self.close(min((s for s in self._sessions if s not in busy), key=lambda s: self._sessions[s].used))
             there = _Session(self._free.pop() if self._free else len(self._sessions))
             self._sessions[one.session] = there
-        kept = common(there.tokens, one.tokens, len(one.tokens))
+        kept = common(there.tokens, one.tokens, len(one.tokens)) if self._kept(one) else 0
         there.tokens = there.tokens[:kept]
         there.done = {k: min(n, kept) for k, n in there.done.items()}
         self._time += 1
@@ -195,9 +195,9 @@ class FamilyEngine:
         self.read_tokens += sum(counts[i] for i in todo) if before is None else 0
 
     def _embed(self, asked: Sequence[Read], done: Sequence[int], width: int) -> Tensor:
-        if asked[0].extra:
+        if asked[0].extra and not done[0]:
             (one,) = asked
-            return self._family.embed(torch.tensor([list(one.tokens)]), **one.extra)[:, done[0] :]
+            return self._family.embed(torch.tensor([list(one.tokens)]), **one.extra)
         new = [list(x.tokens[d:]) for x, d in zip(asked, done, strict=True)]
         embedded: Tensor = self._own.text.embed_tokens(torch.tensor([n + [0] * (width - len(n)) for n in new]))
         return embedded

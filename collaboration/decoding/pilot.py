@@ -74,8 +74,7 @@ class Pilot:
         self.verify.add(tier.verdict_took)
         place, age = tier.echo
         sent = self._sent.get(place - 1) if tier.echo != self._echo else None
-        if sent is not None:
-            wait = max(0.0, now - sent - age)
+        if sent is not None and (wait := now - sent - age) >= 0:  # else the place was drafted anew meanwhile
             self.wait = wait if self.wait is None else FORGET * self.wait + (1 - FORGET) * wait
         self._sent = {p: t for p, t in self._sent.items() if p >= tier.above - 64}
         self._verdicts += 1

@@ -228,7 +228,7 @@ class Tier:
             ids=tuple(self.tokens[base + same : end]),
             final=self.final,
             took=round(self.took / TOOK),
-            heard=self._heard[0] - base if same and 0 < self._heard[0] - base <= MOST else 0,
+            heard=self._heard[0] - base if 0 < self._heard[0] - base <= MOST else 0,
             age=round((self.now - self._heard[1]) / TOOK),
         ).encode()
 
@@ -295,7 +295,7 @@ class Tier:
             self._sent = self.above = min(self.above, end)
         self._cut = self._cut and self.own > end
         self.confirmed += max(0, equal - before)
-        if message.heard and message.epoch == self.epoch:
+        if message.heard:
             self.echo = message.base + message.heard, message.age * TOOK
         self.refused += not kept
         self.verdict_took = message.took * TOOK or self.verdict_took

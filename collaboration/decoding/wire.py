@@ -24,6 +24,8 @@ _HEADER = struct.Struct("<BBIHHIB")
 _CRC = struct.Struct("<I")
 _SAME = struct.Struct("<BIHBH")
 HEADER_BYTES = _HEADER.size + _CRC.size
+VERDICT_BYTES = HEADER_BYTES + _SAME.size + ID_BYTES
+"""Of a verdict whose accepted tokens are counted and one is new."""
 _DRAFT, _VERDICT, _DRAFT_LAWS = 1, 2, 3
 _MORE, _POLL, _EAGER = 0x10, 0x20, 0x40
 
@@ -93,7 +95,9 @@ class Verdict:
 
     def encode(self) -> bytes:
         """Packs the frame. Raises InputError for more than 255 tokens, or ids that do not fit."""
-        payload = _SAME.pack(self.same, self.final, min(self.took, 0xFFFF), self.heard, min(self.age, 0xFFFF)) + _ids(self.ids)
+        payload = _SAME.pack(self.same, self.final, min(self.took, 0xFFFF), self.heard, min(self.age, 0xFFFF)) + _ids(
+            self.ids
+        )
         return _frame(_VERDICT, self.session, self.epoch, self.number, self.base, len(self.ids), payload)
 
 

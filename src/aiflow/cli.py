@@ -109,6 +109,24 @@ def bench_familial(
     familial.main(parts=parts, everything=everything, limit=limit, family=families, hpcd=hpcd, plots=plots, json=json)
 
 
+@bench.command("decoding")
+def bench_decoding(
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="speed, tiers, devices, bytes, lengths, pipeline, adaptive or breakeven."),
+    ] = None,
+    family: Annotated[Path | None, typer.Option(help="A family's folder.")] = None,
+    prompts: Count = 48,
+    tokens: Annotated[int, typer.Option(min=100, help="Of each simulated session.")] = 2000,
+    plots: Annotated[Path | None, typer.Option(help="A folder for the figures.")] = None,
+    json: Json = False,
+) -> None:
+    """Collaborative decoding: speed beside transformers, one to three tiers, many devices, curves over links."""
+    from aiflow.bench import decoding
+
+    decoding.main(parts=part or [], family=family, prompts=prompts, tokens=tokens, plots=plots, json=json)
+
+
 @bench.command("overhead")
 def bench_overhead(
     repeats: Count = 30,

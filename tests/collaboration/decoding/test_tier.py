@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from aiflow.collaboration.decoding import chain, wire
 from aiflow.collaboration.decoding.engine import Read
 from aiflow.collaboration.decoding.law import Law
 from aiflow.collaboration.decoding.rules import rule
 from aiflow.collaboration.decoding.tier import Job, Plan, Tier
-from aiflow.errors import MessageError, ProtocolError
+from aiflow.errors import ProtocolError
 
 V = 12
 

@@ -1,0 +1,91 @@
+"""Simulated sessions against the formulas, and the pilot against fixed plans; frames' sizes; the command."""
+
+import json
+from typing import Any
+
+import pytest
+
+from aiflow.bench import decoding
+from aiflow.bench.decoding import curves, sizes
+from aiflow.bench.decoding.simulate import Path, Stage, simulate
+from aiflow.collaboration.decoding import costs, forecast
+from aiflow.collaboration.decoding.forecast import Choice
+from aiflow.collaboration.decoding.tier import Plan
+from aiflow.errors import UnknownModelError, UsageError
+
+
+@pytest.mark.parametrize("rate", [0.5e6, 1e6, 2e6])
+@pytest.mark.parametrize("rtt", [0.0, 0.02, 0.05])
+def test_simulated_synchronous_sessions_take_what_the_formula_says(rate: float, rtt: float) -> None:
+    for alpha, gamma in ((0.6, 2), (0.76, 4), (0.9, 6)):
+        found = curves.play(alpha, Choice(block=gamma, ahead=gamma, eager=False), rate, rtt, 1500)
+        formula = costs.synchronous(alpha, gamma, curves.profile(gamma, rate, rtt))
+        assert found.seconds == pytest.approx(formula, rel=0.02)
+
+
+def test_the_papers_case_study_is_reproduced_at_its_acceptance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "LENGTHS", (2, 3, 4, 5, 6, 24))
+    found = curves.lengths(0.76, 1000)
+    for optimum in found["optima"]:
+        assert optimum["length"] in (3, 4, 5)
+        assert 1.9 < optimum["speedup"] < 2.1
+        assert optimum["slower_from"] == 24
+        assert optimum["worst_difference"] < 0.02
+
+
+@pytest.mark.parametrize("rtt", [0.0, 0.02, 0.04])
+@pytest.mark.parametrize("alpha", [0.4, 0.76, 0.9])
+def test_the_forecast_of_streamed_drafts_holds(rtt: float, alpha: float) -> None:
+    plan = Choice(block=1, ahead=16, eager=True)
+    found = curves.play(alpha, plan, 1e6, rtt, 800)
+    assert found.seconds == pytest.approx(forecast.seconds(alpha, curves.profile(1, 1e6, rtt), plan, 800), rel=0.05)
+
+
+@pytest.mark.parametrize(("rtt", "alpha"), [(0.0, 0.92), (0.02, 0.76), (0.1, 0.4), (0.1, 0.92)])
+def test_the_pilot_is_near_the_best_fixed_plan_and_never_below_the_server(rtt: float, alpha: float) -> None:
+    best = min(curves.play(alpha, choice, 1e6, rtt, 500).seconds for choice in curves.FIXED[4::2])
+    own = curves.play(alpha, None, 1e6, rtt, 500).seconds
+    assert own < best * 1.05
+    assert own < curves.SERVER * 1.03
+
+
+def test_a_device_whose_drafts_are_never_right_rests() -> None:
+    drafting = curves.play(0.0, Choice(block=1, ahead=8, eager=True), 1e6, 0.05, 600)
+    found = curves.play(0.0, None, 1e6, 0.05, 600)
+    assert found.rounds[0] < 0.5 * drafting.rounds[0]
+    assert found.seconds < 1.03 * curves.SERVER
+
+
+def test_three_simulated_tiers_say_what_the_top_says_sooner() -> None:
+    stages = [
+        Stage(seconds=0.008, alpha=0.8, plan=Plan(block=1, ahead=12, above=True)),
+        Stage(seconds=0.04, alpha=0.9, plan=Plan(block=1, ahead=8, above=True)),
+        Stage(seconds=0.12, plan=Plan(eager=True)),
+    ]
+    found = simulate(stages, [Path(rate=2e6, rtt=0.005), Path(rate=10e6, rtt=0.02)], 400)
+    assert found.tokens == [0] * 400
+    assert found.seconds < 0.12 / 1.4
+
+
+def test_sizes_on_the_wire() -> None:
+    found = sizes.run()
+    assert found["up"] <= 32
+    assert found["rows"]["soft, 16 probabilities"]["up"] - found["rows"]["soft, 8 probabilities"]["up"] == 4 * 34
+
+
+def test_the_command_prints_one_json_object_last(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr(curves, "LENGTHS", (2, 4))
+    decoding.main(parts=["bytes", "lengths"], tokens=200, plots=tmp_path, json=True)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["bytes"]["up"] == 31
+    assert len(found["lengths"]["rows"]) == len(curves.RATES) * len(curves.LENGTHS)
+    assert (tmp_path / "decoding-lengths.png").stat().st_size > 5000
+
+
+def test_what_cannot_be_measured_is_refused(tmp_path: Any) -> None:
+    with pytest.raises(UsageError, match="speeed"):
+        decoding.main(parts=["speeed"])
+    with pytest.raises(UnknownModelError, match="aiflow train family"):
+        decoding.main(parts=["speed"], family=tmp_path)
