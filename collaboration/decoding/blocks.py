@@ -90,7 +90,7 @@ class Block:
     def _blocked(self, at: Places) -> Tensor | None:
         if self._window is None or at.length <= self._window:
             return at.blocked_N1TL
-        far_N1TL = torch.arange(at.length) <= at.place_NT[:, None, :, None] - self._window
+        far_N1TL = torch.arange(at.length, device=at.place_NT.device) <= at.place_NT[:, None, :, None] - self._window
         return far_N1TL if at.blocked_N1TL is None else far_N1TL | at.blocked_N1TL
 
 

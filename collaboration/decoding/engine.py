@@ -18,6 +18,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 from aiflow.errors import InputError
 
 _CHUNK = 256
+LONG = 32
+"""A session with more new tokens than this is read alone, so that others need no padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,19 +121,21 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def read(self, asked: Sequence[Read]) -> list[Tensor]:
-        """See `Engine.read`. Sessions whose image has to be read go alone, the others in one pass."""
-        found: dict[int, Tensor] = {}
-        together = []
-        for i, one in enumerate(asked):
-            if not 1 <= one.rows <= len(one.tokens):
-                raise InputError(f"{one.rows} rows of {len(one.tokens)} tokens cannot be read; ask for at least one.")
-            if one.extra and not self._kept(one):  # the image has to be read
-                found[i] = self._pass([one], one.extra)[0]
-            else:
-                together.append(i)
-        for start in range(0, len(together), self._most):
-            part = together[start : start + self._most]
-            found.update(zip(part, self._pass([asked[i] for i in part], {}), strict=True))
+        """See `Engine.read`. Sessions with an image or many tokens to read go alone, the others in one pass."""
+        check(asked)
+        found: list[Tensor] = []
+        for start in range(0, len(asked), self._most):
+            found += self._part(asked[start : start + self._most])
+        return found
+
+    def _part(self, asked: Sequence[Read]) -> list[Tensor]:
+        """Of as many sessions as there are caches."""
+        busy = {one.session for one in asked}
+        kept = [self._kept(one) for one in asked]
+        alone = [i for i, one in enumerate(asked) if goes_alone(one, kept[i])]
+        found = {i: self._pass([asked[i]], busy, {} if kept[i] else asked[i].extra)[0] for i in alone}
+        if together := [i for i in range(len(asked)) if i not in found]:
+            found.update(zip(together, self._pass([asked[i] for i in together], busy, {}), strict=True))
         return [found[i] for i in range(len(asked))]
 
     def _kept(self, one: Read) -> int:
@@ -139,21 +143,25 @@ class TransformersEngine:
         slot = self._slots.get(one.session)
         return 0 if slot is None else usable(slot.tokens, one, self._model.config)
 
-    def _pass(self, asked: Sequence[Read], extra: Mapping[str, Any]) -> list[Tensor]:
+    def _pass(self, asked: Sequence[Read], busy: set[int], extra: Mapping[str, Any]) -> list[Tensor]:
         kept = [self._kept(one) for one in asked]
-        slots = [self._slot(one.session, {x.session for x in asked}) for one in asked]
+        slots = [self._slot(one.session, busy) for one in asked]
         new = [list(one.tokens[k:]) for one, k in zip(asked, kept, strict=True)]
         width = max(map(len, new))
         length = max(k + width for k in kept)
-        ids_NT = torch.tensor([n + [0] * (width - len(n)) for n in new])
-        start_N1 = torch.tensor(kept)[:, None]
-        place_NT = start_N1 + torch.arange(width)
+        device = self._model.device
+        ids_NT = torch.tensor([n + [0] * (width - len(n)) for n in new], device=device)
+        start_N1 = torch.tensor(kept, device=device)[:, None]
+        place_NT = start_N1 + torch.arange(width, device=device)
         rows = [s.row for s in slots]
-        row_N1 = torch.tensor(rows)[:, None]
-        chosen = None if rows == list(range(len(rows))) else torch.tensor(rows)
+        row_N1 = torch.tensor(rows, device=device)[:, None]
+        chosen = None if rows == list(range(len(rows))) else row_N1[:, 0]
         for layer in self._cache.layers:
             layer.where = (row_N1, place_NT, length, chosen)
-        mask_N1TL = (torch.arange(length) <= place_NT[:, :, None])[:, None]
+        blocked_NTL = torch.arange(length, device=device) > place_NT[:, :, None]
+        dtype = self._model.dtype  # an additive mask means the same to every kind of attention
+        mask_N1TL = torch.zeros(blocked_NTL.shape, dtype=dtype, device=device)[:, None]
+        mask_N1TL.masked_fill_(blocked_NTL[:, None], torch.finfo(dtype).min)
         for slot in slots:
             slot.tokens = []  # until the pass has succeeded
         out = self._model(
@@ -183,6 +191,20 @@ class TransformersEngine:
         self._clock += 1
         slot.used = self._clock
         return slot
+
+
+def check(asked: Sequence[Read]) -> None:
+    """Raises InputError for rows that are not there, and for two readings of one session at once."""
+    for one in asked:
+        if not 1 <= one.rows <= len(one.tokens):
+            raise InputError(f"{one.rows} rows of {len(one.tokens)} tokens cannot be read; ask for at least one.")
+    if len({one.session for one in asked}) < len(asked):
+        raise InputError("one session is asked for twice at once; its readings must follow each other.")
+
+
+def goes_alone(read: Read, kept: int) -> bool:
+    """Whether a reading would make the others of a pass wait or pad for it."""
+    return len(read.tokens) - kept > LONG or bool(read.extra and not kept)
 
 
 def usable(kept: Sequence[int], read: Read, config: Any) -> int:

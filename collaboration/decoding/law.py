@@ -38,12 +38,14 @@ class Law:
     vocabulary: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "banned", tuple(self.banned))
         for name, good, rule in (
             ("temperature", 0 <= self.temperature <= 10, "a number of 0..10"),
-            ("top_k", self.top_k >= 0, "a whole number from 0 on"),
+            ("top_k", isinstance(self.top_k, int) and self.top_k >= 0, "a whole number from 0 on"),
             ("top_p", 0 < self.top_p <= 1, "a number in (0, 1]"),
             ("min_p", 0 <= self.min_p < 1, "a number in [0, 1)"),
             ("penalty", self.penalty > 0, "a number above 0"),
+            ("banned", all(i >= 0 for i in self.banned), "token ids from 0 on"),
             ("vocabulary", self.vocabulary is None or self.vocabulary > 0, "a size above 0, or None"),
         ):
             if not good:
@@ -77,9 +79,9 @@ class Law:
             rows = rows[:, : self.vocabulary]
         if self.penalty != 1:
             rows = torch.stack([self._penalised(row, tokens[: start + t]) for t, row in enumerate(rows)])
-        if self.banned:
+        if banned := [i for i in self.banned if i < rows.shape[1]]:
             rows = rows.clone()
-            rows[:, list(self.banned)] = -torch.inf
+            rows[:, banned] = -torch.inf
         return rows
 
     def _penalised(self, row_V: Tensor, history: Sequence[int]) -> Tensor:

@@ -14,13 +14,11 @@ import torch
 from torch import Tensor
 
 from aiflow.collaboration.decoding.blocks import Block, Places
-from aiflow.collaboration.decoding.engine import Read, common, usable
+from aiflow.collaboration.decoding.engine import Read, check, common, goes_alone, usable
 from aiflow.collaboration.familial.family import Family, Member
 from aiflow.errors import InputError
 
 _CHUNK = 256
-_LONG = 32
-"""A session with more new tokens than this is read alone, so that others need no padding."""
 
 
 class _Stage:
@@ -115,28 +113,26 @@ class FamilyEngine:
     @torch.inference_mode()
     def read(self, member: Member, asked: Sequence[Read]) -> list[Tensor]:
         """Logits (rows, V) of a member for each request. Raises InputError."""
-        for one in asked:
-            if not 1 <= one.rows <= len(one.tokens):
-                raise InputError(f"{one.rows} rows of {len(one.tokens)} tokens cannot be read; ask for at least one.")
-        found: dict[int, Tensor] = {}
-        together: list[int] = []
-        for i, one in enumerate(asked):
-            kept = self._kept(one)
-            if len(one.tokens) - kept > _LONG or (one.extra and not kept):
-                found[i] = self._read(member, [one])[0]
-            else:
-                together.append(i)
-        for start in range(0, len(together), self._most):
-            part = together[start : start + self._most]
-            found.update(zip(part, self._read(member, [asked[i] for i in part]), strict=True))
+        check(asked)
+        found: list[Tensor] = []
+        for start in range(0, len(asked), self._most):
+            found += self._part(member, asked[start : start + self._most])
+        return found
+
+    def _part(self, member: Member, asked: Sequence[Read]) -> list[Tensor]:
+        """Of as many sessions as there are caches."""
+        busy = {one.session for one in asked}
+        alone = [i for i, one in enumerate(asked) if goes_alone(one, self._kept(one))]
+        found = {i: self._read(member, [asked[i]], busy)[0] for i in alone}
+        if together := [i for i in range(len(asked)) if i not in found]:
+            found.update(zip(together, self._read(member, [asked[i] for i in together], busy), strict=True))
         return [found[i] for i in range(len(asked))]
 
     def _kept(self, one: Read) -> int:
         there = self._sessions.get(one.session)
         return 0 if there is None else usable(there.tokens, one, self._family.backbone.config)
 
-    def _read(self, member: Member, asked: Sequence[Read]) -> list[Tensor]:
-        busy = {one.session for one in asked}
+    def _read(self, member: Member, asked: Sequence[Read], busy: set[int]) -> list[Tensor]:
         sessions = [self._open(one, busy) for one in asked]
         path = [*(s for e, s in self._trunk.items() if e <= member.exit), self._tops[member]]
         before: _Stage | None = None
@@ -179,8 +175,9 @@ class FamilyEngine:
             return
         width, length = max(counts[i] for i in todo), max(done[i] for i in todo) + max(counts[i] for i in todo)
         rows = [sessions[i].row for i in todo]
-        place_NT = torch.tensor([done[i] for i in todo])[:, None] + torch.arange(width)
-        row_N1 = torch.tensor(rows)[:, None]
+        device = self._own.text.embed_tokens.weight.device
+        place_NT = torch.tensor([done[i] for i in todo], device=device)[:, None] + torch.arange(width, device=device)
+        row_N1 = torch.tensor(rows, device=device)[:, None]
         if before is None:
             h_NTD = self._embed([asked[i] for i in todo], [done[i] for i in todo], width)
         else:
@@ -197,19 +194,21 @@ class FamilyEngine:
     def _embed(self, asked: Sequence[Read], done: Sequence[int], width: int) -> Tensor:
         if asked[0].extra and not done[0]:
             (one,) = asked
-            return self._family.embed(torch.tensor([list(one.tokens)]), **one.extra)
+            ids_NT = torch.tensor([list(one.tokens)], device=self._own.text.embed_tokens.weight.device)
+            return self._family.embed(ids_NT, **one.extra)
         new = [list(x.tokens[d:]) for x, d in zip(asked, done, strict=True)]
-        embedded: Tensor = self._own.text.embed_tokens(torch.tensor([n + [0] * (width - len(n)) for n in new]))
+        table = self._own.text.embed_tokens
+        embedded: Tensor = table(torch.tensor([n + [0] * (width - len(n)) for n in new], device=table.weight.device))
         return embedded
 
     def _places(self, row_N1: Tensor, first: bool, place_NT: Tensor, length: int, like: Tensor) -> Places:
         if self._angles is None or self._angles[0].shape[0] < length:
-            known = torch.arange(-(-length // _CHUNK) * _CHUNK)[None]
+            known = torch.arange(-(-length // _CHUNK) * _CHUNK, device=like.device)[None]
             cos, sin = self._own.text.rotary_emb(like, known)
             self._angles = cos[0], sin[0]
         blocked = None
         if place_NT.numel() > 1:
-            blocked = torch.arange(length) > place_NT[:, None, :, None]
+            blocked = torch.arange(length, device=like.device) > place_NT[:, None, :, None]
         return Places(
             row_N1=row_N1,
             first=first,

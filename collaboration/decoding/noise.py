@@ -22,7 +22,7 @@ def uniforms(seed: int, stream: int, position: int, count: int = 1) -> NDArray[n
     """``count`` numbers in the open interval (0, 1)."""
     counter = np.array([0, position, stream, 0], dtype=np.uint64)
     raw = np.random.Philox(counter=counter, key=np.array([seed, 0x61696C6F], dtype=np.uint64)).random_raw(count)
-    return ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 def gumbel(seed: int, position: int, vocabulary: int) -> NDArray[np.float64]:

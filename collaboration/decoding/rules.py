@@ -158,6 +158,8 @@ def rule(mode: str, law: Law, *, seed: int, tier: int, top: bool, keep: int = 16
         raise InputError(f"mode {mode!r} is not known; use one of {', '.join(MODES)}.")
     if (mode == "greedy") != (law.temperature == 0):
         raise InputError(f"mode {mode!r} at temperature {law.temperature}: 'greedy' is for 0, the others for above.")
+    if not 0 <= seed < 1 << 64 or not 1 <= keep < 256:
+        raise InputError(f"seed={seed}, keep={keep} are not usable; give 0..2^64 - 1, and 1..255 ids.")
     if mode == "greedy":
         return Greedy(law=law)
     if mode == "shared":

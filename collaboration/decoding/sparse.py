@@ -60,9 +60,13 @@ def sparse(logp_V: NDArray[np.float64], keep: int) -> Sparse:
 
 
 def pack(laws: Sequence[Sparse], id_bits: int) -> bytes:
-    """Each law as a count u8 and K x (``id_bits`` + 16) bits; the sum of the last count is known, and still sent."""
+    """Each law as a count u8 and K x (``id_bits`` + 16) bits. Raises InputError for ids that do not fit."""
     parts = []
     for law in laws:
+        if not (0 < len(law.ids) < 256 and 0 <= min(law.ids) <= max(law.ids) < 1 << id_bits):
+            raise InputError(
+                f"a distribution of {len(law.ids)} ids up to {max(law.ids)} does not fit; check Job.vocabulary."
+            )
         number, bits = 0, 0
         for token, count in zip(law.ids, law.counts, strict=True):
             number |= (token | count << id_bits) << bits

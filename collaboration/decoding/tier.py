@@ -19,6 +19,9 @@ from aiflow.collaboration.decoding.sparse import Sparse
 from aiflow.collaboration.decoding.wire import EPOCHS, MOST, NUMBERS, TOOK, Draft, Verdict, decode, later
 from aiflow.errors import InputError, MessageError
 
+REMEMBERED = 16
+"""Earlier epochs whose verdicts can still be read."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -31,6 +34,8 @@ class Job:
     vocabulary: int = 1 << 24
 
     def __post_init__(self) -> None:
+        if not 0 <= self.session < 1 << 32:
+            raise InputError(f"session {self.session} is not usable; give a number of 0..2^32 - 1.")
         if not self.prompt or self.limit < 1:
             raise InputError(f"{len(self.prompt)} prompt tokens, limit {self.limit}: give at least one of each.")
 
@@ -74,6 +79,7 @@ class Tier:
         """``said``: tokens of a session that goes on here; they are final."""
         self.job, self.rule, self.plan, self.bottom, self.top = job, rule, plan, bottom, top
         self.tokens = [*job.prompt, *said]
+        self.session = job.session  # with the tier above
         self.final = self.above = self.own = len(self.tokens)
         self.epoch = 0  # of our drafts
         self.accepted = self.judged = 0  # proposals from below
@@ -84,6 +90,7 @@ class Tier:
         self._sent = self.own
         self._cut = False
         self._version = 0
+        self._lost: dict[int, int] = {}  # by earlier epoch of our drafts, the least place taken back since
         self._floor = self._below = 0  # least epoch that counts, and the one of the proposals
         self._heard = (0, 0.0)  # end of the latest draft, and when it came
         self._same = (self.own, self.own)  # places where the tier below has our tokens, in its epoch
@@ -152,8 +159,9 @@ class Tier:
     def receive(self, data: bytes) -> None:
         """Reads a frame. Raises ProtocolError (a subclass) for one that is damaged or wrong; nothing changes then."""
         message = decode(data)
-        if message.session != self.job.session:
-            raise MessageError(f"a frame of session {message.session} reached session {self.job.session}.")
+        own = self.job.session if isinstance(message, Draft) else self.session
+        if message.session != own:
+            raise MessageError(f"a frame of session {message.session} reached session {own}.")
         end = self.start + self.job.limit
         last = message.base + len(message.ids) + (message.same if isinstance(message, Verdict) else 0)
         if not self.start <= message.base <= last <= end or any(i >= self.job.vocabulary for i in message.ids):
@@ -176,9 +184,16 @@ class Tier:
                 down.append(self._verdict(self._tell))
         return up, down
 
-    def reopen(self) -> None:
-        """The tier above begins anew, with what is final: all else is proposed again."""
-        self.above = self._sent = self.final
+    def reopen(self, above: int | None = None) -> None:
+        """The tier above begins anew, with what is final as ``said`` and as session ``above``; all else is said anew.
+
+        None keeps the number, where no frame of the lost tier can come any more.
+
+        Every tier above the one that was lost must begin anew, each with a session number of its own, so that frames of
+        the old ones are known; and nothing that was drawn with a lost tier's numbers is judged by them again.
+        """
+        self._take_back(self.final)
+        self.session = self.session if above is None else above
         self._seen = 0
         self._cut = False
 
@@ -190,7 +205,9 @@ class Tier:
     def _ready(self) -> bool:
         waits = self.own - self._sent
         full = self.own - self.above >= self.plan.ahead or self._cut or self._complete(self.own)
-        return waits >= max(1, self.plan.block) or (waits > 0 and full)
+        # Where the tier above may speak if nothing has come, whether a drawn token is sent must not depend on it.
+        block = 1 if self.plan.above and self._laws.get(self._sent) is not None else max(1, self.plan.block)
+        return waits >= block or (waits > 0 and full)
 
     def _draft(self, base: int, *, poll: bool) -> bytes:
         end = min(self.own, base + MOST)
@@ -198,7 +215,7 @@ class Tier:
         more = self.plan.ahead > self.plan.block and not self._complete(self.own) and bool(laws)
         bits = max(1, (self.job.vocabulary - 1).bit_length())
         return Draft(
-            session=self.job.session,
+            session=self.session,
             epoch=self.epoch,
             seen=self._seen,
             base=base,
@@ -238,12 +255,13 @@ class Tier:
         epoch, base = message.epoch, message.base
         known = min(len(self.tokens), base + len(message.ids))
         fresh = later(epoch, self._below)
-        if self._redo_number is not None and message.seen and not later(self._redo_number, message.seen):
-            self._redo = self._redo_number = None
-        over = self._redo is not None or later(self._floor, epoch)
+        told = self._redo_number is not None and message.seen > 0 and not later(self._redo_number, message.seen)
+        over = (self._redo is not None and not told) or later(self._floor, epoch)
         overlap = range(max(base, self.own), known)
         if not over and not fresh and any(message.ids[p - base] != self.tokens[p] for p in overlap):
             raise MessageError(f"a draft of epoch {epoch} contradicts an earlier one.")
+        if told:
+            self._redo = self._redo_number = None
         if message.poll:
             self._announce(min(base, self.own))
         if over or base > (self.own if fresh else len(self.tokens)):
@@ -273,7 +291,8 @@ class Tier:
             raise MessageError("a verdict reached the highest tier.")
         base, at = message.base, message.base + message.same
         stale = self._seen > 0 and not later(message.number, self._seen)
-        if stale or base > self.above or (message.same and message.epoch != self.epoch):
+        other = message.same > 0 and message.epoch != self.epoch and at > self._lost.get(message.epoch, 0)
+        if stale or base > self.above or other:
             return
         if at > self.own or any(
             self.tokens[at + i] != token for i, token in enumerate(message.ids) if at + i < self.final
@@ -291,6 +310,7 @@ class Tier:
                 self._laws[place] = None
             self.own = max(self.own, place + 1)
         if later(message.epoch, self.epoch):
+            self._lost[self.epoch] = len(self.tokens)
             self.epoch = message.epoch
             self._sent = self.above = min(self.above, end)
         self._cut = self._cut and self.own > end
@@ -307,7 +327,9 @@ class Tier:
 
     def _take_back(self, place: int) -> None:
         """Forgets the tokens from ``place`` on, which the tier above did not accept."""
+        self._lost = dict([(e, min(p, place)) for e, p in self._lost.items()][-REMEMBERED:])
         if self._sent > place:
+            self._lost[self.epoch] = place
             self.epoch = (self.epoch + 1) % EPOCHS
         self._drop(place)
         self.own, self.above, self._sent = min(self.own, place), min(self.above, place), min(self._sent, place)

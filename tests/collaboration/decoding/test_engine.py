@@ -182,6 +182,21 @@ def test_more_rows_than_tokens_are_refused(make: Callable[[str], Engine], tokens
         engine.read([Read(session=1, tokens=tokens, rows=rows)])
 
 
+def test_eager_attention_is_read_right() -> None:
+    llama = model("llama")
+    llama.set_attn_implementation("eager")
+    engine = TransformersEngine(llama)
+    for batch in reads(5):
+        for read, found in zip(batch, engine.read(batch), strict=True):
+            torch.testing.assert_close(found, fresh(llama, read), atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [own, theirs])
+def test_two_readings_of_one_session_at_once_are_refused(make: Callable[[str], Engine]) -> None:
+    with pytest.raises(InputError, match="twice"):
+        make("llama").read([Read(session=1, tokens=[1, 2], rows=1), Read(session=1, tokens=[1, 3], rows=1)])
+
+
 def test_a_failed_pass_leaves_no_wrong_cache() -> None:
     llama = model("llama")
     for engine in (TransformersEngine(llama), FamilyEngine(Family(llama)).view(FULL)):

@@ -177,6 +177,8 @@ def test_what_equals_the_least_that_is_kept_is_kept_too() -> None:
     assert kept(top_p=0.61) == [0, 1, 2]  # the lowest id of equals
     assert kept(top_p=1e-9) == [0]
     assert kept(top_p=0.9, top_k=2) == [0, 2]
+    probs = torch.full((1, 1000), 0.001, dtype=torch.float64)
+    assert kept(top_p=0.4995) == list(range(500))
 
 
 @given(laws, st.sampled_from([None, 30]))
@@ -207,7 +209,6 @@ def test_values_that_are_no_law_are_refused_by_name(name: str, values: list[Any]
         Law(**edge)  # type: ignore[arg-type]
 
 
-# BUG 5 (see the report): this is an IndexError, in the middle of a session.
 def test_a_banned_id_beyond_the_vocabulary_changes_nothing() -> None:
     logits = random_logits(5)
     assert Law(banned=(35,), vocabulary=30).argmax(logits, [0], 1) == Law(vocabulary=30).argmax(logits, [0], 1)

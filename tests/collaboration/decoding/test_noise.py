@@ -123,8 +123,7 @@ class _Bits:
         return np.resize(np.array([0, 2**64 - 1, 2**63, 2**63 - 1], dtype=np.uint64), count)
 
 
-# BUG 4 (see the report): (2^53 - 1) + 0.5 is not a double and rounds to 2^53, so that the largest number is 1.0 and its
-# Gumbel noise infinite.
+# With 53 bits, (2^53 - 1) + 0.5 would round to 2^53: the largest number would be 1.0 and its Gumbel noise infinite.
 def test_numbers_lie_in_the_open_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np.random, "Philox", _Bits)
     low, high, *middle = noise.uniforms(0, 0, 0, 4)

@@ -206,8 +206,6 @@ def test_what_does_not_fit_is_not_sent() -> None:
             Verdict(**head, number=1, ids=ids).encode()
 
 
-# BUG 6 (see the report): an id of a law that is wider than `id_bits` runs into its share; a law of more than 255 ids
-# raises a bare ValueError.
 def test_laws_that_do_not_fit_are_not_sent() -> None:
     wide, long = Sparse((5,), (STEPS,)), Sparse(tuple(range(256)), (1,) * 255 + (STEPS - 255,))
     for law, id_bits in ((wide, 2), (long, 18)):
@@ -224,6 +222,8 @@ def test_later_wraps(a: int, ahead: int) -> None:
     assert later(b, a)
     assert not later(a, b)
     assert not later(a, a)
+    opposite = (a + 2**15) % 2**16
+    assert not (later(a, opposite) and later(opposite, a))
 
 
 def test_numbers_beyond_16_bits_wrap_in_frames() -> None:
