@@ -274,8 +274,8 @@ def alone_by_noise(engine: HashEngine, law: Law, seed: int, job: Job) -> list[in
     return tokens[len(job.prompt) :]
 
 
-# `chain.run` never polls: a verdict that is dropped although nothing was lost (one that counts ``same`` tokens in an epoch
-# that the tier below has left) would stop it short of the end.
+# `chain.run` never polls: a verdict that is dropped although nothing was lost (one that counts ``same`` tokens in an
+# epoch that the tier below has left) would stop it short of the end.
 @pytest.mark.parametrize("count", [2, 3])
 @settings(max_examples=80, deadline=None)
 @given(data=st.data())
@@ -349,8 +349,8 @@ def alternately(made: Sequence[chain.Station]) -> list[int]:
     raise AssertionError("no end")
 
 
-# A draft goes up early if its last token ends the text or is below the threshold. If the tier above is eager, it must not
-# depend on the token whether it is proposed in time (rule R2).
+# A draft goes up early if its last token ends the text or is below the threshold. If the tier above is eager, it must
+# not depend on the token whether it is proposed in time (rule R2).
 @pytest.mark.parametrize("block", [1, 3])
 @pytest.mark.parametrize(("ends", "threshold"), [((3,), 0.0), ((), 0.25)])
 def test_an_eager_tier_keeps_its_law(block: int, ends: tuple[int, ...], threshold: float) -> None:
