@@ -22,6 +22,7 @@ RECIPES = {
     "align": Recipe(steps=500, lr=3e-3, warmup=20, decay=0.9, every=100),
     "hpcd": Recipe(steps=1500, lr=2e-3, muon_lr=2.5e-3, warmup=30, decay=0.6, batch_tokens=2048, every=50),
     "family": Recipe(steps=3000, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
+    "branches": Recipe(steps=700, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
     "model": Recipe(steps=7000, lr=1e-3, muon_lr=1e-3, warmup=50, decay=0.0, batch_tokens=2048, every=50),
 }
 IMAGES = 64
@@ -36,6 +37,8 @@ the others; and how much the full model teaches."""
 CURRICULUM = (("captions", 0), ("questions", 500), ("many", 2800))
 """From which step on the model sees which pictures' dialogues (`visual.stream`): captions say the most about a picture,
 token by token; then questions as the suites ask them; then many, mostly without options."""
+TAUGHT = 4
+"""Members of a step."""
 COMPONENTS, SHARE = 4, 0.2
 """Low-rank members, and the share of each linear's parameters that one component keeps."""
 
@@ -173,7 +176,7 @@ def hpcd(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -
 
 
 def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -> dict[str, Any]:
-    """The family: branches at five exits, started from the next blocks, trained together with the whole model."""
+    """The family: branches at five exits, started from the next blocks, trained with the whole model and then alone."""
     from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
     from aiflow.collaboration.familial.branching import Calibration, initialise
@@ -197,24 +200,43 @@ def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool)
     prepare(made, "full", vision=True)
     full, device = Member(exit=made.depth), Member(exit=DEVICE)
     wholes, parts = [Member(exit=e) for e in EXITS], [Member(exit=e, keep=PART) for e in EXITS]
-    turns = [m for m in wholes + parts if m != device]
+    others = [m for m in wholes + parts if m != device]
     step = 0
 
-    def backward(family: Family, batch: Any) -> float:
+    def backward(always: list[Member], turns: list[Member], family: Family, batch: Any) -> float:
         nonlocal step
-        chosen = [full, device, *(turns[(2 * step + i) % len(turns)] for i in range(2))]
+        count = TAUGHT - len(always)
+        chosen = [*always, *(turns[(count * step + i) % len(turns)] for i in range(count))]
         step += 1
         losses = accumulate(
             family, batch, chosen, weights={device: DEVICE_WEIGHT}, distillation=Distillation(kl=KL), autocast=True
         )
         return sum(losses.values()) / len(losses)
 
-    def data(start: int) -> Any:
+    def data(name: str, start: int) -> Any:
         nonlocal step
         step = start
-        return endless(tokenizer, f"{seed} family", recipe.batch_tokens, start)
+        return endless(tokenizer, f"{seed} {name}", recipe.batch_tokens, start)
 
-    state = fit(made, data, recipe, backward, stage="family", checkpoint=checkpoint, resume=resume, progress=tell)
+    together = partial(backward, [full, device], others)
+    state = fit(
+        made,
+        partial(data, "family"),
+        recipe,
+        together,
+        stage="family",
+        checkpoint=checkpoint,
+        resume=resume,
+        progress=tell,
+    )
+    prepare(made, "frozen")
+    made.branches[str(DEVICE)].requires_grad_(False)  # it learned in every step
+    last = scaled(RECIPES["branches"], recipe.steps / RECIPES["family"].steps)
+    file, alone = checkpoint.with_name("branches.pt"), partial(backward, [], [m for m in others if m.exit != DEVICE])
+    more = fit(
+        made, partial(data, "branches"), last, alone, stage="branches", checkpoint=file, resume=resume, progress=tell
+    )
+    state = {key: state[key] + more[key] for key in state}
     folder = out / "family"
     made.save_pretrained(folder, storage="int8")
     made.backbone.generation_config.save_pretrained(folder)
