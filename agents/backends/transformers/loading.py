@@ -143,7 +143,8 @@ def _tokenizer(source: str, config: Any) -> Any:
 def _processor(source: str) -> Any:
     from transformers import AutoProcessor
 
-    return AutoProcessor.from_pretrained(source, backend="pil")
+    with members.quietly(source):
+        return AutoProcessor.from_pretrained(source, backend="pil")
 
 
 def _context(config: Any, wanted: int | None) -> int:

@@ -6,6 +6,8 @@ the largest level. Only the weights of the member are read. Knows nothing of req
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,20 @@ def load(source: str, part: str, dtype: str) -> Any | None:
 
         model.generation_config = GenerationConfig.from_pretrained(source)
     return model
+
+
+@contextmanager
+def quietly(source: str) -> Iterator[None]:
+    """Within it transformers does not warn that a family's config is of a kind of its own."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    if _kind(Path(source) / "config.json").startswith("aiflow"):
+        logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _kind(config: Path) -> str:
