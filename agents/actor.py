@@ -14,6 +14,7 @@ from contextlib import aclosing
 from typing import Any
 
 from aiflow.agents import backends, wire
+from aiflow.agents.decoding.wire import NEWS, bundle
 from aiflow.agents.host import last
 from aiflow.agents.worker import Totals, Worker
 from aiflow.errors import AiflowError
@@ -66,6 +67,43 @@ class ModelActor:
         """Ends a request early; False if it does not run."""
         worker = await self._worker()
         return not isinstance(worker, bytes) and worker.cancel(request)
+
+    async def card(self) -> bytes:
+        """What others must know to decode with it."""
+        worker = await self._worker()
+        return worker if isinstance(worker, bytes) else await worker.party.card()
+
+    async def session(self, payload: bytes) -> AsyncGenerator[bytes]:
+        """A session of collaborative decoding: bundles of what the process sends."""
+        worker = await self._worker()
+        if isinstance(worker, bytes):
+            yield bundle([(NEWS, worker)])
+            return
+        async with aclosing(worker.party.session(payload)) as bundles:
+            async for parts in bundles:
+                yield parts
+
+    async def push(self, key: str, index: int, frame: bytes, above: bool) -> None:
+        """A frame for a session."""
+        worker = await self._worker()
+        if not isinstance(worker, bytes):
+            worker.party.push(key, index, frame, above)
+
+    async def tell(self, payload: bytes) -> bytes:
+        """Steers a session."""
+        worker = await self._worker()
+        return worker if isinstance(worker, bytes) else await worker.party.tell(payload)
+
+    async def drop(self, key: str) -> None:
+        """Closes a session."""
+        worker = await self._worker()
+        if not isinstance(worker, bytes):
+            worker.party.drop(key)
+
+    async def sessions(self) -> list[str]:
+        """Keys of the sessions that are open, for tests."""
+        worker = await self._worker()
+        return [] if isinstance(worker, bytes) else list(worker.party.sittings)
 
     async def totals(self) -> Totals:
         """What it did since it started."""

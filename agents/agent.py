@@ -5,10 +5,10 @@ It joins a host (where the worker lives) and the network (what lies between); it
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiflow import aio
 from aiflow.agents import wire
@@ -24,7 +24,12 @@ from aiflow.types import Answer, Delta, Options, conversation
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
+    from aiflow.agents.decoding.events import Decoded, Event
+    from aiflow.agents.decoding.wire import Card
+
 LOAD_SECONDS = 900.0
+T = TypeVar("T")
+A = TypeVar("A", bound=Answer)
 
 
 class Agent:
@@ -42,6 +47,7 @@ class Agent:
         self.network = network
         self.abilities: list[Callable[[Agent], BaseTool]] = []
         self.host = host
+        self.card: Card | None = None  # what others must know to decode with it, once somebody asked
         self._purse = Purse()
 
     def __repr__(self) -> str:
@@ -123,6 +129,57 @@ class Agent:
                 pump.cancel()
                 await channel.cancel()
 
+    async def speculative_decode(self, messages: Any, *, judges: "Sequence[Agent]", **arguments: Any) -> "Decoded":
+        """Like ``speculative_stream``, as one answer."""
+        async with aclosing(self.speculative_stream(messages, judges=judges, provisional=False, **arguments)) as events:
+            async for event in events:
+                if isinstance(event, Answer):
+                    return event
+        raise BackendError("collaborative decoding ended without an answer")
+
+    async def speculative_stream(
+        self,
+        messages: Any,
+        *,
+        judges: "Sequence[Agent]",
+        options: Options | Mapping[str, Any] | None = None,
+        mode: str | None = None,
+        sender: str | None = None,
+        deadline: float | None = None,
+        fallback: bool = False,
+        patience: float = 60.0,
+        provisional: bool = True,
+    ) -> "AsyncGenerator[Event]":
+        """Drafts while ``judges`` (the edge and the cloud, or one of them) judge: the text is the last judge's.
+
+        Yields ``Provisional`` (may change; not with ``provisional=False``), ``Final`` pieces that never change, and the
+        ``Decoded`` answer last (`agents.decoding.events`). ``mode``: "greedy" at temperature 0; else "shared", whose
+        text depends on the last judge and the seed alone, or "soft", which accepts more and keeps its law only.
+        ``sender``, ``deadline`` as in ``ask``. A judge whose process dies is waited for ``patience`` seconds and opened
+        anew. An edge that does not come back is left out; without the last judge the tier below goes on alone with
+        ``fallback``, which ``committed_by`` says, and else AgentDiedError is raised (DeadlineError for a silent one).
+        Raises InputError (also for models with different tokenizers), TopologyError, AgentDiedError, DeadlineError,
+        BackendError.
+        """
+        from aiflow.agents.decoding.drive import decode
+
+        async with aclosing(
+            decode(
+                self,
+                messages,
+                judges,
+                options=options,
+                mode=mode,
+                sender=sender,
+                deadline=deadline,
+                fallback=fallback,
+                patience=patience,
+                provisional=provisional,
+            )
+        ) as events:
+            async for event in events:
+                yield event
+
     async def _pump(self, payload: bytes, sender: str, channel: Channel[bytes], sent: dict[str, int]) -> None:
         try:
             sent.update((await self.network.send(sender, self.node, len(payload))).bytes)
@@ -152,12 +209,15 @@ class Agent:
 
     def stream_sync(self, messages: Any, **arguments: Any) -> Iterator[Delta | Answer]:
         """``stream`` for synchronous code (arguments as there)."""
-        stream = self.stream(messages, **arguments)
-        try:
-            while (item := aio.run(anext(stream, None))) is not None:
-                yield item
-        finally:
-            aio.run(stream.aclose())
+        return _stepped(self.stream(messages, **arguments))
+
+    def speculative_decode_sync(self, messages: Any, **arguments: Any) -> "Decoded":
+        """``speculative_decode`` for synchronous code (arguments as there)."""
+        return aio.run(self.speculative_decode(messages, **arguments))
+
+    def speculative_stream_sync(self, messages: Any, **arguments: Any) -> "Iterator[Event]":
+        """``speculative_stream`` for synchronous code (arguments as there)."""
+        return _stepped(self.speculative_stream(messages, **arguments))
 
     def tools(self, sender: str | None = None) -> "list[BaseTool]":
         """Its abilities as LangChain tools, asked from node ``sender``: ``ask_<name>`` and what others added."""
@@ -177,8 +237,12 @@ class Agent:
     def _signed(self, answer: Answer, started: float, there: Mapping[str, int], back: Mapping[str, int]) -> Answer:
         links = {link: there.get(link, 0) + back.get(link, 0) for link in {**there, **back}}
         signed = replace(answer, agent=self.name, seconds=self.network.clock.now() - started, bytes=links)
-        self._purse.add(signed)
-        return signed
+        return self.record(signed)
+
+    def record(self, answer: A) -> A:
+        """Counts an answer in ``spent``."""
+        self._purse.add(answer)
+        return answer
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -195,3 +259,12 @@ class Agent:
         except (asyncio.CancelledError, GeneratorExit, DeadlineError, MessageError):
             self.host.cancel(request)
             raise
+
+
+def _stepped(stream: AsyncGenerator[T]) -> Iterator[T]:
+    """An asynchronous stream for synchronous code; it is closed when the iterator is."""
+    try:
+        while (item := aio.run(anext(stream, None))) is not None:
+            yield item
+    finally:
+        aio.run(stream.aclose())

@@ -34,6 +34,21 @@ class Host(Protocol):
     def cancel(self, request: str) -> None:
         """Ends a request early; neither waits nor fails."""
 
+    async def card(self) -> bytes:
+        """What others must know to decode with it (`agents.decoding.wire`). Raises AgentDiedError."""
+
+    def session(self, payload: bytes) -> AsyncGenerator[bytes]:
+        """Opens a session of collaborative decoding; bundles of what the process sends. Raises AgentDiedError."""
+
+    def push(self, key: str, index: int, frame: bytes, above: bool) -> None:
+        """Hands a session its frame number ``index`` from the tier above or below; neither waits nor fails."""
+
+    async def tell(self, payload: bytes) -> bytes:
+        """Steers a session. Raises AgentDiedError."""
+
+    def drop(self, key: str) -> None:
+        """Closes a session; neither waits nor fails."""
+
     async def totals(self) -> Totals:
         """The worker's totals since it started. Raises AgentDiedError."""
 
@@ -47,32 +62,54 @@ class LocalHost:
     starting = False
 
     def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+        self.worker = worker
 
     async def ready(self) -> None:
         """Returns at once."""
 
     async def ask(self, payload: bytes) -> bytes:
         """The last message of the reply."""
-        return await last(self._worker.handle(payload, deltas=False))
+        return await last(self.worker.handle(payload, deltas=False))
 
     async def stream(self, payload: bytes) -> AsyncGenerator[bytes]:
         """Every message of the reply."""
-        async with aclosing(self._worker.handle(payload)) as messages:
+        async with aclosing(self.worker.handle(payload)) as messages:
             async for message in messages:
                 yield message
 
     def cancel(self, request: str) -> None:
         """Ends a request early."""
-        self._worker.cancel(request)
+        self.worker.cancel(request)
+
+    async def card(self) -> bytes:
+        """What others must know to decode with it."""
+        return await self.worker.party.card()
+
+    async def session(self, payload: bytes) -> AsyncGenerator[bytes]:
+        """Bundles of what a session sends."""
+        async with aclosing(self.worker.party.session(payload)) as bundles:
+            async for parts in bundles:
+                yield parts
+
+    def push(self, key: str, index: int, frame: bytes, above: bool) -> None:
+        """Hands a session a frame."""
+        self.worker.party.push(key, index, frame, above)
+
+    async def tell(self, payload: bytes) -> bytes:
+        """Steers a session."""
+        return await self.worker.party.tell(payload)
+
+    def drop(self, key: str) -> None:
+        """Closes a session."""
+        self.worker.party.drop(key)
 
     async def totals(self) -> Totals:
         """The worker's totals."""
-        return self._worker.totals()
+        return self.worker.totals()
 
     async def close(self) -> None:
         """Frees the model."""
-        await self._worker.close()
+        await self.worker.close()
 
 
 class RayHost:
@@ -108,15 +145,35 @@ class RayHost:
         """Every message of the reply, through a Ray streaming generator."""
         if not self._up:
             await self.ready()
-        messages = self.actor.stream.remote(payload)
-        while True:
-            try:
-                ref = await anext(messages)
-            except StopAsyncIteration:
-                return
-            except self._failed as error:
-                raise self._translate(error) from error
-            yield await self._result(ref)
+        async for message in self._messages(self.actor.stream.remote(payload)):
+            yield message
+
+    async def card(self) -> bytes:
+        """What others must know to decode with it."""
+        if not self._up:
+            await self.ready()
+        found: bytes = await self._result(self.actor.card.remote())
+        return found
+
+    async def session(self, payload: bytes) -> AsyncGenerator[bytes]:
+        """Bundles of what a session sends, through a Ray streaming generator."""
+        if not self._up:
+            await self.ready()
+        async for parts in self._messages(self.actor.session.remote(payload)):
+            yield parts
+
+    def push(self, key: str, index: int, frame: bytes, above: bool) -> None:
+        """Hands a session a frame; a death shows in ``session``."""
+        self.actor.push.remote(key, index, frame, above)
+
+    async def tell(self, payload: bytes) -> bytes:
+        """Steers a session."""
+        state: bytes = await self._result(self.actor.tell.remote(payload))
+        return state
+
+    def drop(self, key: str) -> None:
+        """Closes a session; whether the wish arrived is not waited for."""
+        self.actor.drop.remote(key)
 
     def cancel(self, request: str) -> None:
         """Sends the wish; whether it arrived is not waited for."""
@@ -135,6 +192,16 @@ class RayHost:
 
         self._up = False
         ray.kill(self.actor)
+
+    async def _messages(self, refs: Any) -> AsyncGenerator[bytes]:
+        while True:
+            try:
+                ref = await anext(refs)
+            except StopAsyncIteration:
+                return
+            except self._failed as error:
+                raise self._translate(error) from error
+            yield await self._result(ref)
 
     async def _reach(self) -> bytes:
         patience = time.monotonic() + RESTART_SECONDS

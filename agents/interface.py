@@ -1,9 +1,12 @@
 """What a graph needs of an agent, and what an agent needs of a model. Protocols only: no Ray, no torch."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiflow.types import Answer, Delta, Message, Options
+
+if TYPE_CHECKING:
+    from aiflow.agents.decoding.speaker import Speaker
 
 
 class Backend(Protocol):
@@ -17,6 +20,13 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Frees what the model holds."""
+
+
+class Speaks(Protocol):
+    """A back end whose model can take part in collaborative decoding."""
+
+    def speaker(self) -> "Speaker":
+        """The model's logits and its tokenizer. Raises InputError for a model that cannot."""
 
 
 class Asks(Protocol):

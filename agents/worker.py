@@ -7,13 +7,18 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from aiflow.agents import wire
 from aiflow.agents.call import Call
 from aiflow.agents.interface import Backend
 from aiflow.clock import Clock, RealClock
-from aiflow.errors import AiflowError, MessageError, ProtocolError
+from aiflow.errors import AiflowError, InputError, MessageError, ProtocolError
 from aiflow.types import Usage
+
+if TYPE_CHECKING:
+    from aiflow.agents.decoding.party import Party
+    from aiflow.agents.decoding.speaker import Speaker
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +46,26 @@ class Worker:
         self._clock = clock or RealClock()
         self._calls: dict[str, Call] = {}
         self._done = Totals()
+        self._party: Party | None = None
+
+    @property
+    def party(self) -> "Party":
+        """Its side of collaborative decoding."""
+        if self._party is None:
+            from aiflow.agents.decoding.party import Party
+
+            self._party = Party(self._speaker, self._clock)
+        return self._party
+
+    def _speaker(self) -> "Speaker":
+        make = getattr(self._backend, "speaker", None)
+        if make is None:
+            raise InputError(
+                f"{type(self._backend).__name__} gives no logits, so it cannot decode with others; "
+                "use a model of the transformers back end."
+            )
+        speaker: Speaker = make()
+        return speaker
 
     def totals(self) -> Totals:
         """The totals up to now."""
@@ -104,4 +129,6 @@ class Worker:
         """Cancels what runs and frees the backend."""
         for call in list(self._calls.values()):
             call.cancel()
+        if self._party is not None:
+            self._party.close()
         await self._backend.close()

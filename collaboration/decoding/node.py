@@ -32,7 +32,10 @@ class Seat:
     down: Send | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     changed: Callable[[Tier], None] = lambda _: None
+    failed: Callable[[Exception], None] | None = None
+    """Hears why the model could not read this session; None: that ends the node."""
     refused: list[str] = field(default_factory=list)
+    rounds: int = 0
     heard: float = 0.0
     """When the tier above was last heard of, or asked."""
 
@@ -91,6 +94,8 @@ class Node:
         self.engine, self.pace, self.patience, self.threaded, self.batch = engine, pace, patience, threaded, batch
         self.seats: list[Seat] = []
         self.rounds = 0
+        self._left: list[int] = []  # sessions that have gone, for the engine to forget
+        self._reads = False
         self._news = asyncio.Event()
         self._closed = False
 
@@ -105,7 +110,8 @@ class Node:
         """Ends a session here."""
         if seat in self.seats:
             self.seats.remove(seat)
-            self.engine.close(seat.tier.job.session)
+            self._left.append(seat.tier.job.session)
+            self._forget()
 
     def wake(self) -> None:
         """Says that something may be there to do."""
@@ -118,13 +124,22 @@ class Node:
 
     async def run(self) -> None:
         """Serves the sessions until `close`; those that waited longest come first."""
-        while not self._closed:
-            self._news.clear()
-            ready = [(seat, work) for seat in self.seats if (work := seat.tier.want()) is not None]
-            if ready:
-                await self._round(ready[: self.batch])
-            else:
-                await self._rest()
+        try:
+            while not self._closed:
+                self._news.clear()
+                ready = [(seat, work) for seat in self.seats if (work := seat.tier.want()) is not None]
+                if ready:
+                    await self._round(ready[: self.batch])
+                else:
+                    await self._rest()
+        finally:
+            self._reads = False
+            self._forget()
+
+    def _forget(self) -> None:
+        """Frees the caches of sessions that have gone; not while the model reads."""
+        while self._left and not self._reads:
+            self.engine.close(self._left.pop())
 
     async def _round(self, ready: list[tuple[Seat, Work]]) -> None:
         began = self.clock.now()
@@ -132,24 +147,45 @@ class Node:
             Read(session=seat.tier.job.session, tokens=work.tokens, rows=work.rows, extra=seat.extra)
             for seat, work in ready
         ]
+        self._reads = True
         found = await self._read(asked)
+        self._reads = False
+        self._forget()
         if self.pace is not None:
             await self.clock.sleep_until(began + self.pace([work for _, work in ready]))
         took = self.clock.now() - began
         self.rounds += 1
         for (seat, work), logits in zip(ready, found, strict=True):
+            if seat not in self.seats:
+                continue
+            self.seats.remove(seat)
+            if isinstance(logits, Exception):
+                self._fail(seat, logits)
+                continue
+            self.seats.append(seat)  # to the end of the queue
+            seat.rounds += 1
             seat.tier.took = took
             seat.tier.take(work, logits)
             seat.flush()
-            if seat in self.seats:  # to the end of the queue
-                self.seats.remove(seat)
-                self.seats.append(seat)
         await asyncio.sleep(0)
 
-    async def _read(self, asked: list[Read]) -> list[Tensor]:
-        if self.threaded:
-            return await asyncio.to_thread(self.engine.read, asked)
-        return self.engine.read(asked)
+    def _fail(self, seat: Seat, error: Exception) -> None:
+        if seat.failed is None:
+            raise error
+        self._left.append(seat.tier.job.session)
+        self._forget()
+        seat.failed(error)
+
+    async def _read(self, asked: list[Read]) -> Sequence[Tensor | Exception]:
+        """The logits; where reading all at once fails, each alone, so that one session cannot end the others."""
+        try:
+            if self.threaded:
+                return await asyncio.to_thread(self.engine.read, asked)
+            return self.engine.read(asked)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises
+            if len(asked) == 1:
+                return [error]
+            return [(await self._read([one]))[0] for one in asked]
 
     async def _rest(self) -> None:
         """Waits for news, and asks tiers above that have been silent for too long."""

@@ -197,6 +197,12 @@ class Tier:
         self._seen = 0
         self._cut = False
 
+    def lead(self) -> None:
+        """The tier above is gone for good: this one is the highest from now on, and what it has said is final."""
+        self.top = True
+        self.above = self.final = self.own
+        self._announce(self._told_final)
+
     def poll(self) -> bytes:
         """A draft of all that is not judged, for a tier above that has been silent for too long."""
         self._sent = max(self._sent, min(self.own, self.above + MOST))

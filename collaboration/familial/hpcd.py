@@ -22,9 +22,10 @@ from aiflow.collaboration.familial.checkpoint import Checkpoint, open_checkpoint
 from aiflow.collaboration.familial.family import Family, Member
 from aiflow.collaboration.familial.kinds import LINEARS, get_linear, parts, set_linear, with_blocks, with_linears
 from aiflow.collaboration.familial.linear import LowRank, balanced
+from aiflow.collaboration.familial.losses import Distillation, at_least_float, cast, losses_of
 from aiflow.collaboration.familial.nested import Level, save
 from aiflow.collaboration.familial.store import Storage
-from aiflow.collaboration.familial.training import Batch, Distillation, at_least_float, cast, losses_of
+from aiflow.collaboration.familial.training import Batch
 from aiflow.collaboration.fitting import Progress, Recipe, fit
 from aiflow.errors import InputError
 

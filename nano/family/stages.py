@@ -181,7 +181,8 @@ def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool)
 
     from aiflow.collaboration.familial.branching import Calibration, initialise
     from aiflow.collaboration.familial.family import Family, Member
-    from aiflow.collaboration.familial.training import Distillation, accumulate, prepare
+    from aiflow.collaboration.familial.losses import Distillation
+    from aiflow.collaboration.familial.training import accumulate, prepare
     from aiflow.collaboration.fitting import fit
     from aiflow.nano.family.batches import endless
     from aiflow.nano.family.model import processor

@@ -1,9 +1,14 @@
 """Agents without Ray, on simulated and on real time."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from aiflow.agents.deployment import Deployment, connect
 from aiflow.clock import VirtualClock
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `speakers`, which stands beside the tests
 
 HOME = """
 nodes: {phone: device, laptop: device, hub: cloud}

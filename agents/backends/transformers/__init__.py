@@ -10,14 +10,18 @@ the thread through a queue and text comes back through the caller's event loop.
 """
 
 from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING
 
 from aiflow.agents.backends.transformers.batched import Batched, can_batch
-from aiflow.agents.backends.transformers.loading import load
+from aiflow.agents.backends.transformers.loading import Loaded, load
 from aiflow.agents.backends.transformers.requests import Mailbox, Request
 from aiflow.agents.backends.transformers.single import Single
 from aiflow.agents.backends.transformers.worker import Worker
-from aiflow.errors import InputError
+from aiflow.errors import BackendError, InputError
 from aiflow.types import Answer, Delta, Message, Options
+
+if TYPE_CHECKING:
+    from aiflow.agents.decoding.speaker import Speaker
 
 __all__ = ["TransformersBackend"]
 
@@ -52,6 +56,8 @@ class TransformersBackend:
         loaded = load(model, device=device, dtype=dtype, max_context=max_context)
         runner = Batched(loaded, max_batch) if can_batch(loaded.model) else Single(loaded)
         self._worker = Worker(loaded, runner, threads=threads, seed=seed)
+        self._loaded: Loaded | None = loaded
+        self._threads = threads
 
     async def stream(self, messages: Sequence[Message], options: Options) -> AsyncGenerator[Delta | Answer, None]:
         """Yields Deltas whose texts concatenate to the text of the Answer that comes last.
@@ -74,6 +80,18 @@ class TransformersBackend:
         finally:
             request.cancelled = True
 
+    def speaker(self) -> "Speaker":
+        """For collaborative decoding (``aiflow.agents.interface.Speaks``); shares the weights.
+
+        Raises InputError for a model whose cache cannot be rolled back, BackendError after ``close``.
+        """
+        from aiflow.agents.backends.transformers.speaking import speaker
+
+        if self._loaded is None:
+            raise BackendError("the model was closed; create the back end again.")
+        return speaker(self._loaded, self._threads)
+
     async def close(self) -> None:
         """Ends the thread and frees the weights; calls in flight raise BackendError. Idempotent."""
+        self._loaded = None
         await self._worker.close()

@@ -1,6 +1,6 @@
 """Messages -> tokens: the model's chat template, or a plain transcript where it has none. Runs no model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -9,7 +9,7 @@ from aiflow import prompts
 from aiflow.agents.backends.transformers.requests import Prompt
 from aiflow.agents.backends.transformers.vision import pictures
 from aiflow.errors import InputError
-from aiflow.types import Message
+from aiflow.types import Image, Message
 
 PLAIN_STOP = ("\nUser:",)
 
@@ -47,6 +47,33 @@ class Prompter:
                 "shorten the conversation or use a model with a longer context."
             )
         return Prompt(ids=ids, extra=extra, stop=PLAIN_STOP if special else ())
+
+    @property
+    def tokenizer(self) -> Any:
+        """What gives tokens their ids."""
+        return self._tokenizer
+
+    @property
+    def template(self) -> str | None:
+        """The chat template; None: the plain transcript."""
+        return getattr(self._writer, "chat_template", None)
+
+    def images(self, images: Sequence[Image], ids: Sequence[int]) -> Mapping[str, Any]:
+        """What a forward pass needs besides ``ids``, another's tokens, for these images.
+
+        Raises InputError if the model takes no images, or gives them another number of tokens.
+        """
+        if not images:
+            return {}
+        if self._processor is None:
+            raise InputError("the model reads text only; let a vision model judge, or leave the image out.")
+        mark = self._processor.image_token
+        found = self._processor(images=pictures([Message("user", "", tuple(images))]), text=[mark * len(images)])
+        token = self._tokenizer.convert_tokens_to_ids(mark)
+        own, theirs = list(found["input_ids"][0]).count(token), list(ids).count(token)
+        if own != theirs:
+            raise InputError(f"the images take {theirs} tokens at the device and {own} at the judge; they must agree.")
+        return {k: v for k, v in found.convert_to_tensors("pt").items() if k not in ("input_ids", "attention_mask")}
 
     def _render(self, messages: Sequence[Message]) -> str:
         try:

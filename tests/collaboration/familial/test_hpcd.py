@@ -16,8 +16,9 @@ from aiflow.collaboration.familial.family import Family, Member
 from aiflow.collaboration.familial.hpcd import Components, Hierarchy, add_component, backward
 from aiflow.collaboration.familial.kinds import LINEARS, get_linear
 from aiflow.collaboration.familial.linear import LowRank
+from aiflow.collaboration.familial.losses import Distillation, divergence
 from aiflow.collaboration.familial.nested import load
-from aiflow.collaboration.familial.training import Distillation, TextBatch, divergence
+from aiflow.collaboration.familial.training import TextBatch
 from aiflow.collaboration.fitting import Recipe
 from aiflow.errors import InputError
 

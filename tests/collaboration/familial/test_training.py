@@ -23,8 +23,8 @@ from transformers.models.qwen2 import modeling_qwen2
 from aiflow.collaboration.familial import training
 from aiflow.collaboration.familial.branching import Calibration, initialise
 from aiflow.collaboration.familial.family import Family, Member
+from aiflow.collaboration.familial.losses import Distillation
 from aiflow.collaboration.familial.training import (
-    Distillation,
     TextBatch,
     accumulate,
     fit_family,
