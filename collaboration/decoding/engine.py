@@ -216,6 +216,6 @@ def usable(kept: Sequence[int], read: Read, config: Any) -> int:
 def common(kept: Sequence[int], tokens: Sequence[int], most: int) -> int:
     """Length of the longest common prefix, at most ``most``."""
     most = min(most, len(kept))
-    if kept[:most] == tokens[:most]:
+    if list(kept[:most]) == list(tokens[:most]):  # a list never equals a tuple
         return most
     return next(i for i in range(most) if kept[i] != tokens[i])

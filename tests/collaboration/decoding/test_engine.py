@@ -182,6 +182,14 @@ def test_more_rows_than_tokens_are_refused(make: Callable[[str], Engine], tokens
         engine.read([Read(session=1, tokens=tokens, rows=rows)])
 
 
+@pytest.mark.parametrize("make", [own, theirs])
+def test_tokens_may_be_any_sequence(make: Callable[[str], Engine]) -> None:
+    engine, tokens = make("llama"), [1, 2, 3]
+    (first,) = engine.read([Read(session=1, tokens=tuple(tokens), rows=1)])
+    (again,) = engine.read([Read(session=1, tokens=[*tokens, 4], rows=2)])
+    torch.testing.assert_close(again[:1], first, atol=2e-5, rtol=1e-5)
+
+
 def test_eager_attention_is_read_right() -> None:
     llama = model("llama")
     llama.set_attn_implementation("eager")
