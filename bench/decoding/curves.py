@@ -10,8 +10,7 @@ from typing import Any
 from aiflow.bench.decoding.simulate import Outcome, Path, Stage, simulate
 from aiflow.collaboration.decoding import costs, forecast
 from aiflow.collaboration.decoding.forecast import Choice
-from aiflow.collaboration.decoding.pilot import Pilot
-from aiflow.collaboration.decoding.tier import Plan, Tier
+from aiflow.collaboration.decoding.tier import Plan
 from aiflow.collaboration.decoding.wire import HEADER_BYTES, ID_BYTES, VERDICT_BYTES
 
 SERVER, DEVICE = 40e-3, 0.1375 * 40e-3
@@ -139,14 +138,7 @@ def play(alpha: float, choice: Choice | None, rate: float, rtt: float, tokens: i
     plan = Plan(block=choice.block, ahead=choice.ahead, above=choice.eager) if choice else Plan(block=1, ahead=8)
     device = Stage(seconds=DEVICE, alpha=alpha, plan=plan)
     server = Stage(seconds=SERVER, plan=Plan(eager=choice.eager if choice else False))
-    pilots: list[Pilot] = []
-
-    def steer(now: float, tiers: Sequence[Tier]) -> None:
-        if not pilots:
-            pilots.append(Pilot(tiers[0]))
-        pilots[0](now)
-
-    return simulate([device, server], [Path(rate=rate, rtt=rtt)], tokens, steer=None if choice else steer)
+    return simulate([device, server], [Path(rate=rate, rtt=rtt)], tokens, piloted=choice is None)
 
 
 def profile(gamma: int, rate: float, rtt: float) -> costs.Profile:

@@ -5,7 +5,7 @@ probability, so a curve over links and speeds needs a measured acceptance and no
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,11 +17,9 @@ from aiflow.cluster.links import EmulatedLink
 from aiflow.collaboration.decoding.engine import Engine, Read
 from aiflow.collaboration.decoding.law import Law
 from aiflow.collaboration.decoding.node import Node, Pace, Seat, Send
+from aiflow.collaboration.decoding.pilot import Pilot
 from aiflow.collaboration.decoding.rules import Greedy
 from aiflow.collaboration.decoding.tier import Job, Plan, Tier
-
-Steer = Callable[[float, Sequence[Tier]], None]
-"""Hears of every change at the device: clock time and the tiers; may change plans."""
 
 
 class Coins:
@@ -83,12 +81,12 @@ class Outcome:
 
 
 def simulate(
-    stages: Sequence[Stage], paths: Sequence[Path], tokens: int, seed: int = 0, steer: Steer | None = None
+    stages: Sequence[Stage], paths: Sequence[Path], tokens: int, seed: int = 0, piloted: bool = False
 ) -> Outcome:
-    """Decodes ``tokens`` tokens by coins in simulated time."""
+    """Decodes ``tokens`` tokens by coins in simulated time; ``piloted``: see `session`."""
     clock, job = VirtualClock(), Job(session=1, prompt=(0,), limit=tokens, vocabulary=2)
     engines = [Coins(stage.alpha, tokens, seed + k) for k, stage in enumerate(stages)]
-    return asyncio.run(clock.run(session(clock, job, engines, stages, paths, steer)))
+    return asyncio.run(clock.run(session(clock, job, engines, stages, paths, piloted)))
 
 
 async def session(
@@ -97,9 +95,12 @@ async def session(
     engines: Sequence[Engine],
     stages: Sequence[Stage],
     paths: Sequence[Path],
-    steer: Steer | None = None,
+    piloted: bool = False,
 ) -> Outcome:
-    """One greedy session, the device first, until its answer is final on the device."""
+    """One greedy session, the device first, until its answer is final on the device.
+
+    ``piloted``: the device's plan is what a `Pilot` chooses.
+    """
     top, begun = len(stages) - 1, clock.now()
     links = [EmulatedLink(p.rate, p.rtt, clock=clock) for p in paths]
     over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -129,8 +130,8 @@ async def session(
         return send
 
     def heard(tier: Tier) -> None:
-        if steer is not None:
-            steer(clock.now(), [s.tier for s in seats])
+        if pilot is not None:
+            pilot(clock.now())
         if tier.done and not over.done():
             over.set_result(None)
 
@@ -138,6 +139,8 @@ async def session(
     for k, (node, stage) in enumerate(zip(nodes, stages, strict=True)):
         tier = Tier(job, Greedy(law=Law()), stage.plan, bottom=k == 0, top=k == top)
         seats.append(node.seat(tier, up=line(k, k + 1), down=line(k, k - 1)))
+    ask = seats[0].up
+    pilot = Pilot(seats[0].tier, told=lambda: ask(seats[0].tier.poll())) if piloted and ask is not None else None
     seats[0].changed = heard
     running = [asyncio.ensure_future(node.run()) for node in nodes]
     for task in running:

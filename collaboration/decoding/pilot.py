@@ -16,8 +16,8 @@ from aiflow.collaboration.decoding.tier import Plan, Tier
 CHOICES = tuple(Choice(block=1, ahead=ahead, eager=eager) for eager in (False, True) for ahead in (4, 8, 16, 32))
 FIRST = Choice(block=1, ahead=8, eager=True)
 OFF = Choice(block=1, ahead=0, eager=True)
-GAIN = 0.03
-"""Least gain, as a share, for which a plan is changed, and for which a device drafts at all."""
+GAIN, WORTH = 0.03, 0.01
+"""Least gains, as a share, for which a plan is changed, and for which a device drafts at all."""
 EVERY, REST, PROBE = 12, 96, 24
 """Verdicts between two looks at the plans; tokens without drafts; and with drafts, to see whether they pay by now."""
 FORGET = 0.9
@@ -89,7 +89,7 @@ class Pilot:
         alpha = round(min(self.acceptance.value, 0.98), 2)
         costs = {choice: forecast.seconds(alpha, profile, choice) for choice in {*CHOICES, self.choice}}
         best = min(costs, key=lambda c: costs[c])
-        if costs[best] > (1 - GAIN) * alone(profile):
+        if costs[best] > (1 - WORTH) * alone(profile):
             self._until = self.tier.above + REST
             self._set(OFF)
         elif costs[best] < (1 - GAIN) * costs[self.choice]:

@@ -41,7 +41,7 @@ def test_the_forecast_of_streamed_drafts_holds(rtt: float, alpha: float) -> None
     assert found.seconds == pytest.approx(forecast.seconds(alpha, curves.profile(1, 1e6, rtt), plan, 800), rel=0.05)
 
 
-@pytest.mark.parametrize(("rtt", "alpha"), [(0.0, 0.92), (0.02, 0.76), (0.1, 0.4), (0.1, 0.92)])
+@pytest.mark.parametrize(("rtt", "alpha"), [(0.0, 0.2), (0.0, 0.92), (0.02, 0.76), (0.1, 0.4), (0.1, 0.92)])
 def test_the_pilot_is_near_the_best_fixed_plan_and_never_below_the_server(rtt: float, alpha: float) -> None:
     best = min(curves.play(alpha, choice, 1e6, rtt, 500).seconds for choice in curves.FIXED[4::2])
     own = curves.play(alpha, None, 1e6, rtt, 500).seconds
