@@ -73,6 +73,7 @@ class _Error(_Message):
 
 
 M = TypeVar("M", bound=_Message)
+V = TypeVar("V", bound=BaseModel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +149,11 @@ def decode_reply(payload: bytes, request: str, heard: str = "") -> Piece | Answe
 
 
 def _read(payload: bytes, kind: Literal["ask", "delta", "answer", "error"], model: type[M]) -> M:
-    fields: dict[str, Any] = codec.decode(payload, kind).fields
+    return validated(codec.decode(payload, kind).fields, kind, model)
+
+
+def validated(fields: dict[str, Any], kind: str, model: type[V]) -> V:
+    """The fields of a message as its model. Raises MessageError that names the first wrong one."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:

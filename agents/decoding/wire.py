@@ -8,9 +8,10 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from aiflow import codec
+from aiflow.agents.wire import validated
 from aiflow.errors import InputError, MessageError
 from aiflow.types import Finish, Image, Message, Role
 
@@ -138,12 +139,7 @@ def decode(payload: bytes, kind: type[M]) -> M:
     fields: dict[str, Any] = codec.decode(payload, name).fields
     if "provisional" in fields and isinstance(fields["provisional"], list):
         fields["provisional"] = [tuple(x) if isinstance(x, list) else x for x in fields["provisional"]]
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise MessageError(f"field {where!r} of a {name!r} message is wrong: {first['msg']}") from None
+    return validated(fields, name, kind)
 
 
 def bundle(parts: Iterable[tuple[int, bytes]]) -> bytes:

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from aiflow.bench.decoding import speed
+from aiflow.bench.threads import cpu_threads
 from aiflow.collaboration.decoding import chain
 from aiflow.collaboration.decoding.engine import Read
 from aiflow.collaboration.decoding.law import Law
@@ -32,13 +31,9 @@ def run(folder: Path, *, counts: Sequence[int] = COUNTS, threads: int = 1) -> di
 
     family = Family.from_pretrained(folder, dtype="float32")
     prompts = speed.questions(AutoTokenizer.from_pretrained(folder), max(counts), 11)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with cpu_threads(threads):
         texts = [_text(family, prompt) for prompt in prompts]
         rows = [_serve(family, prompts[:n], texts[:n]) for n in counts]
-    finally:
-        torch.set_num_threads(before)
     rates = {row["sessions"]: row["tokens_per_s"] for row in rows}
     return {"rows": rows, "gain_16": rates[16] / rates[1] if {1, 16} <= set(rates) else None, "threads": threads}
 

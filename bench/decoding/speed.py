@@ -7,7 +7,6 @@ reading, which all share, hides nothing: the time of the whole answer less that 
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from aiflow.bench.threads import cpu_threads
 from aiflow.collaboration.decoding import chain
 from aiflow.collaboration.decoding.engine import Engine
 from aiflow.collaboration.decoding.law import Law
@@ -42,9 +42,8 @@ class System:
 
 @dataclass(kw_only=True)
 class Tally:
-    """Seconds after the first token, tokens, and proposals accepted and judged."""
+    """Tokens, proposals accepted and judged, and the target's rounds."""
 
-    seconds: float = 0.0
     tokens: int = 0
     accepted: int = 0
     judged: int = 0
@@ -61,7 +60,7 @@ def run(
     family = Family.from_pretrained(folder, dtype="float32")
     asked = questions(tokenizer, prompts + 16, seed)
     counted, tried = asked[16:], asked[:16]
-    with _one_thread():
+    with cpu_threads(1):
         pick = {m: tune(partial(_familial, family, m), tried) for m in drafts}
         draft = min(pick, key=lambda m: pick[m][1])
         systems = [target(family), plain(family)]
@@ -242,13 +241,3 @@ def _generate(model: Any, **extra: Any) -> Callable[[Ids, int], list[int]]:
 
 def _job(prompt: Ids, limit: int) -> Job:
     return Job(session=1, prompt=prompt, limit=limit, ends=frozenset([END]))
-
-
-@contextmanager
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

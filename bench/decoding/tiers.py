@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path as Folder
 from typing import Any
 
-import torch
-
 from aiflow.bench.decoding import speed
 from aiflow.bench.decoding.simulate import Path, Stage, session
+from aiflow.bench.threads import cpu_threads
 from aiflow.clock import RealClock
 from aiflow.collaboration.decoding.engine import Engine
 from aiflow.collaboration.decoding.members import FamilyEngine
@@ -41,12 +40,8 @@ def run(folder: Folder, members: Sequence[Member], *, prompts: int = 12, pace: s
     tokenizer = AutoTokenizer.from_pretrained(folder)
     family = Family.from_pretrained(folder, dtype="float32")
     asked = speed.questions(tokenizer, prompts, 13)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with cpu_threads(1):
         texts, rows = asyncio.run(asyncio.wait_for(_all(family, members, asked, pace), DEADLINE))
-    finally:
-        torch.set_num_threads(before)
     for name, row in rows.items():
         row["equal_text"] = texts[name] == texts[f"{NAMES[CHAINS[name][-1]]} alone"]
     three = rows["device + edge + cloud"]

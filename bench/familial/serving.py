@@ -6,8 +6,7 @@ its own call (an exit that is global to the process, one cache for all) would sh
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aiflow.bench.threads import cpu_threads
 from aiflow.collaboration.familial.family import Family, Member
 from aiflow.errors import AiflowError, InputError
 from aiflow.units import show_bytes
@@ -61,7 +61,7 @@ def run(
         raise InputError("there is no prompt; ask for at least one request.")
     chosen = tuple(members) or spread(made)
     models = {member: made.member(member).eval() for member in chosen}
-    with _one_thread():
+    with cpu_threads(1):  # sums in another order would be other sums
         for model in models.values():
             answers(model, asked[:1], tokens)  # warms up
         start = time.perf_counter()
@@ -163,17 +163,6 @@ def _wholes(model: Any) -> Iterable[Tensor]:
     for module in model.modules():
         if isinstance(module, First):
             yield from module.whole.parameters()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread per operation: sums in another order would be other sums, and members share the cores anyway."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _shipped() -> Path:

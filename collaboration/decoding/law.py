@@ -5,7 +5,6 @@ Legend: T positions, V vocabulary.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -88,8 +87,3 @@ class Law:
         said = torch.tensor(sorted({t for t in history if t < len(row_V)}), dtype=torch.long)
         there = row_V[said]
         return row_V.index_copy(0, said, torch.where(there > 0, there / self.penalty, there * self.penalty))
-
-    def fields(self) -> dict[str, Any]:
-        """For a message: what differs from the defaults."""
-        default = Law()
-        return {k: v for k in self.__dataclass_fields__ if (v := getattr(self, k)) != getattr(default, k)}

@@ -181,15 +181,6 @@ def test_what_equals_the_least_that_is_kept_is_kept_too() -> None:
     assert kept(top_p=0.4995) == list(range(500))
 
 
-@given(laws, st.sampled_from([None, 30]))
-def test_the_fields_of_a_message_give_the_law_again(law: Law, vocabulary: int | None) -> None:
-    law = replace(law, vocabulary=vocabulary)
-    fields = law.fields()
-    assert Law(**fields) == law
-    assert all(value != getattr(Law(), name) for name, value in fields.items())
-    assert Law().fields() == {}
-
-
 @pytest.mark.parametrize(
     ("name", "values"),
     [
