@@ -1,4 +1,4 @@
-"""`aiflow train nano` and `aiflow train family`: models from a seed, resumable, one worker process per stage.
+"""`aiflow train nano`, `family` and `drafter`: models from a seed, resumable, one worker process per stage.
 
 Stages come in waves; a stage alone in its wave gets two threads, the others run two at a time with one thread each.
 Last, the skills are measured on the held-out suites and the model cards written from the measurements.
@@ -20,9 +20,10 @@ from aiflow.nano import WEIGHTS
 WAVES = {
     "nano": (("base",), ("server", "math", "islands", "text", "minerals", "code")),
     "family": (("generalist", "tower"), ("model", "hpcd"), ("family",)),
+    "drafter": (("family/drafter",),),
 }
 """What each group trains, in order; a wave needs the ones before it."""
-FAMILY_STAGES = ("tower", "model", "family", "hpcd")
+FAMILY_STAGES = ("tower", "model", "family", "hpcd", "family/drafter")
 
 
 class TrainingError(AiflowError, RuntimeError):
@@ -63,7 +64,8 @@ def train(
     Args:
         out: folder of the weights; a group "nano" in part and the group "family" need ``out / "base"``, which for the
             family is copied from the shipped weights if it is not there.
-        group: "nano" (the devices and the server) or "family" (the vision family and the low-rank one).
+        group: "nano" (the devices and the server), "family" (the vision family and the low-rank one), or "drafter" (of
+            the vision family in ``out``).
         seed: decides data, initial weights and order.
         only: the stages to train, of `WAVES`; all by default.
         resume: continue from the checkpoints and skip stages that are complete.
@@ -73,7 +75,8 @@ def train(
         evaluate: measure the skills and write the model cards.
 
     Raises:
-        UsageError: for an unknown model name, a scale that is not positive, or an adapter without a base.
+        UsageError: for an unknown model name, a scale that is not positive, an adapter without a base, or a drafter
+            without a family.
         TrainingError: if a worker fails.
     """
     stages = [stage for wave in WAVES[group] for stage in wave]
@@ -82,7 +85,10 @@ def train(
     waves = [[stage for stage in wave if only is None or stage in only] for wave in WAVES[group]]
     if scale <= 0:
         raise UsageError(f"the scale of the training must be above 0, not {scale}")
-    if "base" not in waves[0] and not (out / "base" / "model.safetensors").is_file():
+    if group == "drafter":
+        if not (out / "family" / "model.safetensors").is_file():
+            raise UsageError(f"there is no family in {out}; make it first with `aiflow train family`")
+    elif "base" not in waves[0] and not (out / "base" / "model.safetensors").is_file():
         if group == "nano":
             raise UsageError(f"there is no base in {out}; train it first or leave out `only`")
         shutil.copytree(WEIGHTS / "base", out / "base")
@@ -97,7 +103,7 @@ def train(
         from aiflow.nano.cards import write_cards
 
         write_cards(out)
-    else:
+    elif group == "family":
         from aiflow.nano.family.cards import ship
 
         ship(out)

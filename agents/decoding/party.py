@@ -181,7 +181,12 @@ class Party:
         return _Start(job=_job(asked, prompt.ids, limit, speaker), said=[], extra=prompt.extra, scribe=scribe)
 
     def _seat(self, sitting: Sitting, asked: wire.Draft | wire.Judge, start: _Start) -> None:
-        law = Law(temperature=asked.temperature, top_p=asked.top_p, vocabulary=start.job.vocabulary)
+        law = Law(
+            temperature=asked.temperature,
+            top_p=asked.top_p,
+            banned=self._speaks().silent,
+            vocabulary=start.job.vocabulary,
+        )
         say = rule(asked.mode, law, seed=asked.seed, tier=asked.tier, top=asked.top)
         bottom = start.scribe is not None
         tier = Tier(start.job, say, JUDGE, bottom=bottom, top=asked.top, said=start.said)

@@ -23,6 +23,7 @@ class Speaker:
         images: what a forward pass needs besides these tokens for their images; raises InputError.
         decode: tokens to text.
         ends: ids that end an answer.
+        silent: ids that no answer has.
         context: tokens of prompt and answer.
         vocabulary: ids below it may be said.
         parts: hashes of what must be equal for two models to share ids, by its name.
@@ -33,6 +34,7 @@ class Speaker:
     images: Callable[[Sequence[Image], Sequence[int]], Mapping[str, Any]]
     decode: Callable[[list[int]], str]
     ends: frozenset[int]
+    silent: tuple[int, ...]
     context: int
     vocabulary: int
     parts: Mapping[str, str]

@@ -37,7 +37,7 @@ def main(
 
     Args:
         parts: some of ``PARTS``; none given: all.
-        family: a folder; None: the one that ships.
+        family: a folder; None: the one that ships. With a drafter in it, that is used.
         prompts: of the parts that run models.
         tokens: of each simulated session.
         plots: a folder for the figures.
@@ -72,12 +72,14 @@ def main(
 
 def _measures(folder: Path, prompts: int, tokens: int, result: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     from aiflow.bench.decoding import curves, devices, sizes, speed, tiers
+    from aiflow.collaboration.familial.drafter import FOLDER
     from aiflow.collaboration.familial.family import Member
 
+    drafter = folder / FOLDER if (folder / FOLDER / "config.json").is_file() else None
     drafts = [Member.parse(m) for m in DRAFTS]
     three = [Member.parse(m) for m in MEMBERS]
     return {
-        "speed": lambda: speed.run(folder, drafts, prompts=prompts),
+        "speed": lambda: speed.run(folder, drafts, drafter=drafter, prompts=prompts),
         "tiers": lambda: [tiers.run(folder, three, prompts=max(2, prompts // 4), pace=pace) for pace in tiers.SECONDS],
         "devices": lambda: devices.run(folder),
         "bytes": sizes.run,

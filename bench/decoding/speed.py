@@ -1,5 +1,7 @@
-"""The clock on the wall: one process, one pair of models, equal texts; ours beside the target alone and transformers'.
+"""The clock on the wall: one process, one target, equal texts; ours beside the target alone and transformers'.
 
+A separate drafter is a member of the family with caches of its own, which transformers' assisted generation gets too.
+Familial drafting shares what the target computes: by a member, or by a drafter that reads the target's states.
 Every system answers every prompt in turn. What is compared is the time after the first token, so that the prompt's
 reading, which all share, hides nothing: the time of the whole answer less that of its first token, both measured.
 """
@@ -8,7 +10,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,20 @@ import torch
 
 from aiflow.bench.threads import cpu_threads
 from aiflow.collaboration.decoding import chain
+from aiflow.collaboration.decoding.ahead import AheadEngine
 from aiflow.collaboration.decoding.engine import Engine
 from aiflow.collaboration.decoding.law import Law
 from aiflow.collaboration.decoding.members import FamilyEngine
 from aiflow.collaboration.decoding.rules import Greedy
 from aiflow.collaboration.decoding.tier import Job, Plan, Tier
+from aiflow.collaboration.familial.drafter import Drafter
 from aiflow.collaboration.familial.family import Family, Member
 
 LENGTHS = (2, 3, 4, 6, 8)
 """Draft lengths that every system is tried with, on prompts that are not counted."""
 CATEGORIES = ("arithmetic", "word_problems", "code", "text")
 LIMIT = 64
+DRAFTER = "drafter"
 END = 2
 """The nano family's end of text (`nano.tokenizer.EOS`)."""
 Ids = tuple[int, ...]
@@ -34,26 +38,78 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """``answer`` (prompt, most tokens) -> tokens."""
+    """``answer`` (prompt, most tokens) -> tokens, by ``engines``, if they are ours and two."""
 
     name: str
     answer: Callable[[Ids, int], list[int]]
+    engines: Sequence[Engine] = ()
 
 
-@dataclass(kw_only=True)
-class Tally:
-    """Tokens, proposals accepted and judged, and the target's rounds."""
+class Pairs:
+    """The ways to speed up one target. Engines are made once for all draft lengths."""
 
-    tokens: int = 0
-    accepted: int = 0
-    judged: int = 0
-    rounds: int = 0
+    def __init__(self, family: Family, drafter: Drafter | None = None) -> None:
+        """``drafter``: the family's own, if there is one."""
+        self.family, self.drafter, self.full = family, drafter, Member(exit=family.depth)
+        self.alone = FamilyEngine(family)
+        self.target = self.alone.view(self.full)
+
+    def separate(self, member: Member) -> Callable[[int], System]:
+        """A member drafts; nothing is shared."""
+        engine = FamilyEngine(self.family, [member]).view(member)
+        return lambda length: self._system("separate drafter", [engine, self.target], length)
+
+    def shared(self, member: Member) -> Callable[[int], System]:
+        """A member drafts; what the target needs of it is kept."""
+        both = FamilyEngine(self.family, [member, self.full])
+        return lambda length: self._system("familial", [both.view(member), both.view(self.full)], length)
+
+    def ahead(self) -> Callable[[int], System]:
+        """The drafter drafts, from the target's states."""
+        assert self.drafter is not None
+        engines = {n: self.alone.ahead(self.drafter, n) for n in LENGTHS if n <= self.drafter.width}
+        longest = max(engines)
+        return lambda length: self._system("familial", [engines[min(length, longest)]], length)
+
+    def assisted(self, member: Member) -> Callable[[int], System]:
+        """transformers' assisted generation by a member."""
+        assistant = self.family.member(member)
+
+        def make(length: int) -> System:
+            config = assistant.generation_config
+            config.num_assistant_tokens, config.num_assistant_tokens_schedule = length, "constant"
+            config.assistant_confidence_threshold = 0.0
+            said = _generate(self.family.backbone, assistant_model=assistant)
+            return System(name="transformers assisted", answer=said)
+
+        return make
+
+    def plain(self) -> System:
+        """transformers' own greedy generation."""
+        return System(name="transformers", answer=_generate(self.family.backbone))
+
+    def without(self) -> System:
+        """The target alone, by our own engine."""
+
+        return self._system("target alone", [self.target], 1)
+
+    def _system(self, name: str, engines: Sequence[Engine], length: int) -> System:
+        def answer(prompt: Ids, limit: int) -> list[int]:
+            return _run(prompt, limit, engines, length)[0].answer
+
+        return System(name=name, answer=answer, engines=engines)
 
 
 def run(
-    folder: Path, drafts: Sequence[Member], *, prompts: int = 48, repeats: int = 3, seed: int = 7
+    folder: Path,
+    drafts: Sequence[Member],
+    *,
+    drafter: Path | None = None,
+    prompts: int = 48,
+    repeats: int = 3,
+    seed: int = 7,
 ) -> dict[str, Any]:
-    """Times of all systems with the best draft of ``drafts`` and each system's best length, as JSON."""
+    """Times of all systems, each with its best draft and length, as JSON. ``drafter``: a folder; None: members only."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -61,23 +117,35 @@ def run(
     asked = questions(tokenizer, prompts + 16, seed)
     counted, tried = asked[16:], asked[:16]
     with cpu_threads(1):
-        pick = {m: tune(partial(_familial, family, m), tried) for m in drafts}
-        draft = min(pick, key=lambda m: pick[m][1])
-        systems = [target(family), plain(family)]
-        chosen: dict[str, Callable[[int], System]] = {
-            "transformers assisted": partial(assisted, family, draft),
-            "separate drafter": partial(_separate, family, draft),
-            "familial": partial(_familial, family, draft),
-        }
-        lengths = {name: tune(make, tried)[0] for name, make in chosen.items()}
-        systems += [make(lengths[name]) for name, make in chosen.items()]
-        times, texts = measure(systems, counted, repeats)
-        accepted = acceptance(family, draft, lengths["familial"], counted)
+        pairs = Pairs(family, Drafter.from_pretrained(drafter, family) if drafter else None)
+        familial = {str(m): pairs.shared(m) for m in drafts}
+        if pairs.drafter is not None:
+            familial[DRAFTER] = pairs.ahead()
+        tuned = {name: tune(make, tried) for name, make in familial.items()}
+        draft = min(tuned, key=lambda name: tuned[name][1])
+        apart = {m: tune(pairs.separate(m), tried) for m in drafts}
+        member = min(apart, key=lambda m: apart[m][1])
+        assisted = pairs.assisted(member)
+        lengths = {"transformers assisted": tune(assisted, tried)[0], "separate drafter": apart[member][0]}
+        lengths["familial"] = tuned[draft][0]
+        best = familial[draft](lengths["familial"])
+        times, texts = measure(
+            [
+                pairs.without(),
+                pairs.plain(),
+                assisted(lengths["transformers assisted"]),
+                pairs.separate(member)(lengths["separate drafter"]),
+                best,
+            ],
+            counted,
+            repeats,
+        )
+        accepted = acceptance(best, lengths["familial"], counted)
     base = times["target alone"]
     equal = {name: said == texts["target alone"] for name, said in texts.items()}
-    fastest = min(times["separate drafter"], times["familial"])
     return {
-        "draft": str(draft),
+        "draft": draft,
+        "separate": str(member),
         "lengths": lengths,
         "prompts": len(counted),
         "tokens": sum(map(len, texts["target alone"])),
@@ -85,8 +153,8 @@ def run(
         "vs_target": base / times["familial"],
         "vs_transformers": times["transformers"] / times["familial"],
         "vs_assisted": times["transformers assisted"] / times["familial"],
+        "separate_vs_assisted": times["transformers assisted"] / times["separate drafter"],
         "familial_vs_separate": times["separate drafter"] / times["familial"],
-        "best_vs_target": base / fastest,
         "equal_text": all(equal.values()),
         "equal": equal,
         **accepted,
@@ -137,87 +205,37 @@ def tune(make: Callable[[int], System], prompts: Sequence[Ids]) -> tuple[int, fl
     return best, times[best]
 
 
-def target(family: Family) -> System:
-    """The full model alone, by our own engine."""
-    full = Member(exit=family.depth)
-    engine = FamilyEngine(family, [full]).view(full)
-
-    def answer(prompt: Ids, limit: int) -> list[int]:
-        tier = Tier(_job(prompt, limit), Greedy(law=Law()), Plan(eager=True), bottom=True, top=True)
-        return _chain([chain.Station(tier=tier, engine=engine)])
-
-    return System(name="target alone", answer=answer)
-
-
-def ours(family: Family, draft: Member, length: int, *, shared: bool) -> System:
-    """A member drafts for the full model; ``shared``: what both compute is computed once."""
-    full = Member(exit=family.depth)
-    if shared:
-        both = FamilyEngine(family, [draft, full])
-        engines: list[Engine] = [both.view(draft), both.view(full)]
-    else:
-        engines = [FamilyEngine(family, [m]).view(m) for m in (draft, full)]
-
-    def answer(prompt: Ids, limit: int) -> list[int]:
-        return _chain(pair(prompt, limit, engines, length))
-
-    return System(name="familial" if shared else "separate drafter", answer=answer)
+def acceptance(system: System, length: int, prompts: Sequence[Ids]) -> dict[str, float]:
+    """Share of judged guesses that are accepted, and how many of them a pass of the target accepts."""
+    ahead = next((e for e in system.engines if isinstance(e, AheadEngine)), None)
+    before = (ahead.passes, ahead.accepted, ahead.judged) if ahead else (0, 0, 0)
+    tokens, counts = 0, (0, 0, 0)
+    for prompt in prompts:
+        tier, rounds = _run(prompt, LIMIT, system.engines, length)
+        tokens += len(tier.answer)
+        counts = counts[0] + rounds, counts[1] + tier.accepted, counts[2] + tier.judged
+    if ahead:
+        counts = ahead.passes, ahead.accepted, ahead.judged
+    passes, accepted, judged = (now - then for now, then in zip(counts, before, strict=True))
+    return {"acceptance": accepted / judged, "mean_accepted": tokens / passes - 1}
 
 
-def _familial(family: Family, draft: Member, length: int) -> System:
-    return ours(family, draft, length, shared=True)
-
-
-def _separate(family: Family, draft: Member, length: int) -> System:
-    return ours(family, draft, length, shared=False)
-
-
-def pair(prompt: Ids, limit: int, engines: Sequence[Engine], length: int) -> list[chain.Station]:
-    """A drafting and a judging tier."""
-    job, plan = _job(prompt, limit), Plan(block=length, ahead=length)
-    return [
-        chain.Station(tier=Tier(job, Greedy(law=Law()), plan, bottom=k == 0, top=k == 1), engine=engine)
+def _run(prompt: Ids, limit: int, engines: Sequence[Engine], length: int) -> tuple[Tier, int]:
+    """One tier, or a drafting and a judging one. Returns the highest, and its rounds."""
+    job, plan = _job(prompt, limit), Plan(block=length, ahead=length, eager=len(engines) == 1)
+    stations = [
+        chain.Station(tier=Tier(job, Greedy(law=Law()), plan, bottom=k == 0, top=k == len(engines) - 1), engine=engine)
         for k, engine in enumerate(engines)
     ]
-
-
-def plain(family: Family) -> System:
-    """transformers' own greedy generation."""
-    return System(name="transformers", answer=_generate(family.backbone))
-
-
-def assisted(family: Family, draft: Member, length: int) -> System:
-    """transformers' assisted generation with the same pair."""
-    assistant = family.member(draft)
-    config = assistant.generation_config
-    config.num_assistant_tokens, config.num_assistant_tokens_schedule = length, "constant"
-    config.assistant_confidence_threshold = 0.0
-    return System(name="transformers assisted", answer=_generate(family.backbone, assistant_model=assistant))
-
-
-def acceptance(family: Family, draft: Member, length: int, prompts: Sequence[Ids]) -> dict[str, float]:
-    """Share of judged proposals that are accepted, and tokens of a round."""
-    full, tally = Member(exit=family.depth), Tally()
-    both = FamilyEngine(family, [draft, full])
-    for prompt in prompts:
-        stations = pair(prompt, LIMIT, [both.view(draft), both.view(full)], length)
-        tally.rounds += chain.run(stations).passes[1]
-        top = stations[1].tier
-        tally.accepted, tally.judged = tally.accepted + top.accepted, tally.judged + top.judged
-        tally.tokens += len(top.answer)
-        both.close(1)
-    return {"acceptance": tally.accepted / tally.judged, "mean_accepted": tally.tokens / tally.rounds - 1}
-
-
-def _chain(stations: list[chain.Station]) -> list[int]:
+    rounds = 0
     if len(stations) == 1:
         while chain.step(stations[0]):
-            pass
+            rounds += 1
     else:
-        chain.run(stations)
+        rounds = chain.run(stations).passes[-1]
     for station in stations:
         station.engine.close(1)
-    return stations[0].tier.answer
+    return stations[-1].tier, rounds
 
 
 def _generate(model: Any, **extra: Any) -> Callable[[Ids, int], list[int]]:

@@ -1,10 +1,13 @@
-"""The stages of `aiflow train family`: tower, model, family, and hpcd. Each runs in a process of its own.
+"""The stages of `aiflow train family`: tower, model, family, and hpcd; and of `aiflow train drafter`.
+
+Each runs in a process of its own.
 
 ``python -m aiflow.nano.family.stages '{"stage": "tower", "out": ..., "work": ...}'`` trains one stage, prints one JSON
 line of progress per checkpoint, and leaves the weights and ``training.json`` in its folder.
 """
 
 import json
+import random
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +26,7 @@ RECIPES = {
     "hpcd": Recipe(steps=1500, lr=2e-3, muon_lr=2.5e-3, warmup=30, decay=0.6, batch_tokens=2048, every=50),
     "family": Recipe(steps=3000, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
     "branches": Recipe(steps=700, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
+    "family/drafter": Recipe(steps=4000, lr=2e-3, muon_lr=2e-3, warmup=30, decay=0.8, batch_tokens=2048, every=50),
     "model": Recipe(steps=7000, lr=1e-3, muon_lr=1e-3, warmup=50, decay=0.0, batch_tokens=2048, every=50),
 }
 IMAGES = 64
@@ -39,6 +43,8 @@ CURRICULUM = (("captions", 0), ("questions", 500), ("many", 2800))
 token by token; then questions as the suites ask them; then many, mostly without options."""
 TAUGHT = 4
 """Members of a step."""
+TALK, ANCHORS, WIDTH = 0.6, 12, 8
+"""Of the drafter: share of dialogues without a picture, drafts that begin in each row, and tokens of a draft."""
 COMPONENTS, SHARE = 4, 0.2
 """Low-rank members, and the share of each linear's parameters that one component keeps."""
 
@@ -135,8 +141,6 @@ def _align(model: Any, tokenizer: Any, checkpoint: Path, recipe: Recipe, seed: i
 
 def hpcd(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -> dict[str, Any]:
     """Four low-rank members of the generalist, one component after the other; the generalist is also the teacher."""
-    import random
-
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from aiflow.collaboration.familial.branching import Calibration
@@ -247,7 +251,40 @@ def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool)
     return {**state, "parameters": members, "relative_loss_at_start": lost}
 
 
-STAGES = {"tower": tower, "model": model, "family": family, "hpcd": hpcd}
+def drafter(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -> dict[str, Any]:
+    """The drafter of the family in ``out``, whose full model is the teacher."""
+    import torch
+    from transformers import AutoTokenizer
+
+    from aiflow.collaboration.familial.drafter import FOLDER, Drafter, loss
+    from aiflow.collaboration.familial.family import Family
+    from aiflow.collaboration.fitting import fit
+    from aiflow.nano.data import generalist
+    from aiflow.nano.family.batches import Sample, endless
+    from aiflow.nano.visual.stream import many
+
+    tokenizer = AutoTokenizer.from_pretrained(out / "family")
+    taught = Family.from_pretrained(out / "family", dtype="float32").requires_grad_(False)
+    torch.manual_seed(seed)
+    made = Drafter(taught.parts.config, width=WIDTH)
+
+    def talk(rng: random.Random) -> Sample:
+        return (None, generalist.stream(rng)) if rng.random() < TALK else many(rng)
+
+    def backward(made: Drafter, batch: Any) -> float:
+        found = loss(made, taught, batch, ANCHORS, autocast=True)
+        found.backward()  # type: ignore[no-untyped-call]
+        return found.item()
+
+    data = partial(endless, tokenizer, f"{seed} drafter", recipe.batch_tokens, sample=talk)
+    state = fit(
+        made, data, recipe, backward, stage="family/drafter", checkpoint=checkpoint, resume=resume, progress=tell
+    )
+    made.save_pretrained(out / "family" / FOLDER, storage="int8")
+    return {**state, "parameters": sum(p.numel() for p in made.parameters())}
+
+
+STAGES = {"tower": tower, "model": model, "family": family, "hpcd": hpcd, "family/drafter": drafter}
 
 
 if __name__ == "__main__":

@@ -110,3 +110,28 @@ async def test_models_of_other_kinds(tmp_path: Path) -> None:
                 assert found.text == alone.text
             back = await judge.speculative_decode("one", judges=[small], options={"max_tokens": 8})
             assert back.text == (await small.ask("one", options={"max_tokens": 8})).text
+
+
+async def test_a_family_with_a_drafter_reads_ahead_and_says_the_same(tmp_path: Path) -> None:
+    from aiflow.agents.backends.transformers import loading, speaking
+    from aiflow.collaboration.decoding.ahead import AheadEngine
+    from aiflow.collaboration.familial.drafter import Drafter
+    from aiflow.collaboration.familial.family import Family
+
+    family = Family(speakers.llama())
+    family.save_pretrained(tmp_path / "big", storage="float32")
+    speakers.tokenizer(NAMES).save_pretrained(tmp_path / "big")
+    small = speakers.save(tmp_path / "small", speakers.llama(seed=1))
+    async with connect(HOME, local=True, emulate=False) as home:
+        device = home.agent("small", node="phone", model=small, options={"max_tokens": 24})
+        plain = home.agent("plain", node="hub", model=str(tmp_path / "big"), options={"max_tokens": 24})
+        alone = await plain.ask("one")
+        Drafter(family.parts.config, width=3).save_pretrained(tmp_path / "big" / "drafter")
+        ahead = home.agent("ahead", node="hub", model=str(tmp_path / "big"), options={"max_tokens": 24})
+        found = await device.speculative_decode("one", judges=[ahead])
+        assert (found.text, found.finish) == (alone.text, alone.finish)
+        await emptied(device, ahead)
+    loaded = loading.load(str(tmp_path / "big"), device="cpu", dtype="float32", max_context=None)
+    assert isinstance(speaking.engine(loaded), AheadEngine)
+    part = loading.load(f"{tmp_path / 'big'}#1:0", device="cpu", dtype="float32", max_context=None)
+    assert part.drafter is None

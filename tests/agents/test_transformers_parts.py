@@ -116,3 +116,10 @@ def test_an_image_that_cannot_be_decoded_is_named_in_one_line() -> None:
     with pytest.raises(InputError, match="20 bytes") as caught:
         pictures([Message("user", "what?", (Image(b"\x89PNG" + b"x" * 16),))])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("law", [Law(), Law(temperature=2.0, draws=random.Random(1))])
+def test_a_silent_token_is_never_chosen(law: Law) -> None:
+    logits_1V = torch.tensor([[0.0, 9.0, 1.0]])
+    assert {choose(logits_1V, [law], (1,))[0] for _ in range(50)} <= {0, 2}
+    assert logits_1V.tolist() == [[0.0, 9.0, 1.0]]

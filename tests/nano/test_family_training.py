@@ -18,7 +18,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out: Path = tmp_path_factory.mktemp("family")
     shutil.copytree(WEIGHTS / "base", out / "base")
     run_text("generalist", out, out / "work", seed=3, scale=0.001)
-    for stage in ("tower", "model", "family", "hpcd"):
+    for stage in ("tower", "model", "family", "hpcd", "family/drafter"):
         stages.run(stage, out, out / "work", seed=3, scale=0.001)
     return out
 
@@ -51,6 +51,22 @@ def test_the_low_rank_members_are_nested_and_answer_questions(trained: Path) -> 
     tokenizer = AutoTokenizer.from_pretrained(trained / "hpcd")
     marks = evaluate.text(nested.load(trained / "hpcd", "1", torch.float32), tokenizer, 1)
     assert {name: len(values) for name, values in marks.items()} == dict.fromkeys(evaluate.TEXT, 2)
+
+
+def test_the_drafter_belongs_to_the_family_and_reads_ahead_for_it(trained: Path) -> None:
+    from aiflow.collaboration.decoding.engine import Read
+    from aiflow.collaboration.decoding.members import FamilyEngine
+    from aiflow.collaboration.familial.drafter import Drafter
+    from aiflow.collaboration.familial.family import Family
+
+    family = Family.from_pretrained(trained / "family", dtype=torch.float32)
+    drafter = Drafter.from_pretrained(trained / "family" / "drafter", family)
+    report = json.loads((trained / "family" / "drafter" / "training.json").read_text())
+    assert report["parameters"] == sum(p.numel() for p in drafter.parameters())
+    engine = FamilyEngine(family).ahead(drafter)
+    for end in (8, 9):
+        engine.read([Read(session=1, tokens=list(range(20, 20 + end)), rows=1)])
+    assert len(engine.guessed(1)) == stages.WIDTH
 
 
 def test_cards_are_written_from_what_was_measured(trained: Path) -> None:

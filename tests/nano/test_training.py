@@ -118,6 +118,7 @@ def test_the_fused_lora_equals_pefts() -> None:
         ({"only": ["mathematics"]}, "'mathematics' is no model of"),
         ({"scale": 0.0}, "above 0"),
         ({"only": ["math"]}, "there is no base"),
+        ({"group": "drafter"}, "there is no family"),
     ],
 )
 def test_bad_requests_are_user_errors(options: dict[str, Any], says: str, tmp_path: Path) -> None:

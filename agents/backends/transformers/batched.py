@@ -61,7 +61,7 @@ class Batched:
     """Up to ``max_batch`` rows that share each forward pass."""
 
     def __init__(self, loaded: Loaded, max_batch: int) -> None:
-        self._model, self._max = loaded.model, max_batch
+        self._model, self._silent, self._max = loaded.model, loaded.silent, max_batch
         self.reset()
 
     @property
@@ -87,7 +87,7 @@ class Batched:
             places = [distinct.index(tuple(r.prompt.ids)) for r in group]
             try:
                 logits_GV = self._prefill(distinct, group[0].prompt.extra, cache)
-                tokens = choose(logits_GV[places], [r.law for r in group])
+                tokens = choose(logits_GV[places], [r.law for r in group], self._silent)
             except Exception as error:  # noqa: BLE001 - the rows that run are untouched and go on
                 for request in group:
                     outbox.end(request, BackendError(f"the model failed: {type(error).__name__}: {error}"))
@@ -105,7 +105,7 @@ class Batched:
                 self._leave(row)
         if not self._rows:
             return
-        tokens = choose(self._forward(), [r.law for r in self._rows])
+        tokens = choose(self._forward(), [r.law for r in self._rows], self._silent)
         for request, token in zip(self._rows, tokens, strict=True):
             outbox.token(request, token)
         for row in reversed(range(len(self._rows))):

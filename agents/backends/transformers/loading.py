@@ -20,13 +20,19 @@ _UNBOUNDED = 1 << 30  # tokens, for models that state no context
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A model ready to answer. ``ends``: token ids that end an answer; ``context``: tokens of prompt and answer."""
+    """A model ready to answer.
+
+    ``ends``: token ids that end an answer; ``silent``: ids that no answer has, such as an image's; ``context``: tokens
+    of prompt and answer; ``drafter``: a family's own.
+    """
 
     model: Any
     decode: Callable[[list[int]], str]
     prompter: Prompter
     ends: frozenset[int]
+    silent: tuple[int, ...]
     context: int
+    drafter: Any | None = None
 
 
 def load(name: str, *, device: str, dtype: str, max_context: int | None) -> Loaded:
@@ -34,7 +40,7 @@ def load(name: str, *, device: str, dtype: str, max_context: int | None) -> Load
     _check(device, dtype)
     whole, part = members.split(name)
     source, adapter = _resolve(whole)
-    model = members.load(source, part, dtype)
+    model: Any = members.load(source, part, dtype)
     if model is None:
         config = _found(name, source, _config)
         model = _found(name, source, lambda path: _weights(path, config, dtype))
@@ -45,12 +51,15 @@ def load(name: str, *, device: str, dtype: str, max_context: int | None) -> Load
     tokenizer = _found(name, _tokenizer_home(source, adapter), lambda path: _tokenizer(path, model.config))
     processor = _found(name, source, _processor) if vision else None
     context = _context(model.config.get_text_config(decoder=True), max_context)
+    model = model.to(device).eval()
     return Loaded(
-        model=model.to(device).eval(),
+        model=model,
         decode=_decoder(tokenizer),
         prompter=Prompter(tokenizer, processor, context),
         ends=_end_ids(model, tokenizer),
+        silent=() if (image := getattr(model.config, "image_token_id", None)) is None else (int(image),),
         context=context,
+        drafter=members.drafter(source, model),
     )
 
 

@@ -47,6 +47,17 @@ def load(source: str, part: str, dtype: str) -> Any | None:
     return model
 
 
+def drafter(source: str, model: Any) -> Any | None:
+    """The drafter of a family's full model, if there is one. Raises WeightsError for a damaged one."""
+    from aiflow.collaboration.familial import drafter
+    from aiflow.collaboration.familial.family import Family
+
+    folder = Path(source) / drafter.FOLDER
+    if not (folder / "config.json").is_file() or model.config.get_text_config().num_hidden_layers != _depth(source):
+        return None
+    return drafter.Drafter.from_pretrained(folder, Family(model))
+
+
 @contextmanager
 def quietly(source: str) -> Iterator[None]:
     """Within it transformers does not warn that a family's config is of a kind of its own."""
@@ -69,13 +80,17 @@ def _kind(config: Path) -> str:
     return str(found.get("model_type", "")) if isinstance(found, dict) else ""
 
 
-def _member(source: str, part: str, dtype: torch.dtype | None) -> Any:
-    from aiflow.collaboration.familial.family import Family, Member
+def _depth(source: str) -> int:
     from aiflow.collaboration.familial.files import describe
 
     backbone = describe(source).backbone
-    depth = backbone.get("text_config", backbone)["num_hidden_layers"]
-    member = Member.parse(part) if part else Member(exit=depth)
+    return int(backbone.get("text_config", backbone)["num_hidden_layers"])
+
+
+def _member(source: str, part: str, dtype: torch.dtype | None) -> Any:
+    from aiflow.collaboration.familial.family import Family, Member
+
+    member = Member.parse(part) if part else Member(exit=_depth(source))
     family = Family.from_pretrained(source, member=member, dtype=dtype)
     family.check(member)
     # What was read of the branch is just the member's part of it.

@@ -19,11 +19,14 @@ class Law:
     draws: random.Random = field(default_factory=random.Random)
 
 
-def choose(logits_NV: torch.Tensor, laws: Sequence[Law]) -> list[int]:
+def choose(logits_NV: torch.Tensor, laws: Sequence[Law], silent: Sequence[int] = ()) -> list[int]:
     """The next token of each row: the argmax, or a sample of softmax(logits / temperature) cut to ``top_p``.
 
-    Sampling inverts the cumulative distribution in float64 in the order of the vocabulary.
+    ``silent`` tokens are never said. Sampling inverts the cumulative distribution in float64 in the vocabulary's order.
     """
+    if silent:
+        logits_NV = logits_NV.clone()
+        logits_NV[:, list(silent)] = -torch.inf
     tokens: list[int] = logits_NV.argmax(-1).tolist()
     hot = [row for row, law in enumerate(laws) if law.temperature > 0]
     if hot:

@@ -19,7 +19,7 @@ class Single:
     """Runs each admitted request to its end before the next."""
 
     def __init__(self, loaded: Loaded) -> None:
-        self._model = loaded.model
+        self._model, self._silent = loaded.model, loaded.silent
         self._next: list[Request] = []
 
     @property
@@ -59,7 +59,7 @@ class Single:
             attention_mask=torch.ones_like(ids_1T),
             max_new_tokens=request.limit,
             do_sample=False,
-            logits_processor=[_Choose(request.law)],
+            logits_processor=[_Choose(request.law, self._silent)],
             stopping_criteria=[_Write(request, outbox)],
             **extra,
         )
@@ -70,13 +70,11 @@ class Single:
 class _Choose(LogitsProcessor):  # type: ignore[misc]
     """Leaves only the token that the request's law chooses."""
 
-    def __init__(self, law: Law) -> None:
-        self._law = law
+    def __init__(self, law: Law, silent: tuple[int, ...]) -> None:
+        self._law, self._silent = law, silent
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        if self._law.temperature == 0:
-            return scores
-        (token,) = choose(scores, [self._law])
+        (token,) = choose(scores, [self._law], self._silent)
         only = torch.full_like(scores, -torch.inf)
         only[:, token] = 0.0
         return only

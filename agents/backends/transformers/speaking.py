@@ -9,7 +9,7 @@ from aiflow.agents.backends.transformers.loading import Loaded
 from aiflow.agents.decoding.speaker import Speaker, fingerprint
 from aiflow.collaboration.decoding.engine import Engine, Read, TransformersEngine
 from aiflow.collaboration.decoding.members import FamilyEngine
-from aiflow.collaboration.familial.family import Family, Member
+from aiflow.collaboration.familial.family import Family
 from aiflow.errors import UnsupportedModelError
 
 
@@ -18,24 +18,25 @@ def speaker(loaded: Loaded, threads: int) -> Speaker:
     tokenizer = loaded.prompter.tokenizer
     vocabulary = min(len(tokenizer), loaded.model.get_output_embeddings().weight.shape[0])
     return Speaker(
-        engine=Threads(engine(loaded.model), threads),
+        engine=Threads(engine(loaded), threads),
         prompt=loaded.prompter,
         images=loaded.prompter.images,
         decode=loaded.decode,
         ends=loaded.ends,
+        silent=loaded.silent,
         context=loaded.context,
         vocabulary=vocabulary,
         parts=fingerprint(tokenizer, loaded.prompter.template, vocabulary),
     )
 
 
-def engine(model: object) -> Engine:
-    """The fastest engine that knows the model. Raises InputError if none does."""
+def engine(loaded: Loaded) -> Engine:
+    """The fastest engine that knows the model; with a drafter it reads ahead. Raises InputError if none does."""
     try:
-        family = Family(model)
-        return FamilyEngine(family).view(Member(exit=family.depth))
+        shared = FamilyEngine(Family(loaded.model))
     except UnsupportedModelError:
-        return TransformersEngine(model)
+        return TransformersEngine(loaded.model)
+    return shared.view(shared.full) if loaded.drafter is None else shared.ahead(loaded.drafter)
 
 
 class Threads:

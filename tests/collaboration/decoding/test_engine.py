@@ -23,7 +23,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from aiflow.collaboration.decoding import chain
+from aiflow.collaboration.decoding import blocks, chain
 from aiflow.collaboration.decoding.engine import Engine, Read, TransformersEngine
 from aiflow.collaboration.decoding.law import Law
 from aiflow.collaboration.decoding.members import FamilyEngine
@@ -55,7 +55,12 @@ FULL, TWO, BARE = Member(exit=3), Member(exit=2), Member(exit=1, keep=0)
 
 def model(kind: str) -> Any:
     torch.manual_seed(0)
-    return KINDS[kind]().double().eval()
+    made = KINDS[kind]().double().eval()
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            if weight.ndim == 1:  # norms and biases, which start as ones and zeros
+                weight.add_(0.3 * torch.rand_like(weight) if "norm" in name else 0.3 * torch.randn_like(weight))
+    return made
 
 
 def family(kind: str) -> Family:
@@ -113,6 +118,16 @@ def test_a_model_of_another_architecture_is_read_too() -> None:
     for batch in reads(2):
         for read, found in zip(batch, engine.read(batch), strict=True):
             torch.testing.assert_close(found, fresh(gpt2, read), atol=1e-10, rtol=1e-10)  # its norms keep float64
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3"])
+def test_matrices_too_large_to_be_joined_are_read_where_they_are(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    joined = own(kind)
+    monkeypatch.setattr(blocks, "JOINED", 0)
+    apart = own(kind)
+    for batch in reads(4):
+        for one, other in zip(joined.read(batch), apart.read(batch), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-10)
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
