@@ -7,10 +7,13 @@ verifier), ``bytes``; in simulated time ``lengths`` (Fig. 6's form), ``pipeline`
 import json as jsonlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiflow.errors import UnknownModelError, UsageError, suggest
 from aiflow.nano import WEIGHTS
+
+if TYPE_CHECKING:
+    from aiflow.collaboration.familial.family import Member
 
 FAMILY = WEIGHTS / "family"
 PARTS = ("speed", "tiers", "devices", "bytes", "lengths", "pipeline", "adaptive", "breakeven")
@@ -21,7 +24,7 @@ DRAFTS = ("1:0", "1", "2:0", "2")
 MEMBERS = ("1", "4", "8")
 """Device, edge and cloud of ``tiers``."""
 ALPHA = 0.76
-"""Acceptance of the curves where ``speed`` did not measure one: the value fitted to the paper's Fig. 6."""
+"""Acceptance fitted to the paper's Fig. 6; that of the device's member is measured where the family is there."""
 
 
 def main(
@@ -56,7 +59,7 @@ def main(
     if SEEN & set(chosen) and not (folder / "model.safetensors").is_file():
         raise UnknownModelError(f"there is no family in {folder}; make one with `aiflow train family`.")
     result: dict[str, Any] = {}
-    for part, measure in _measures(folder, prompts, tokens, result).items():
+    for part, measure in _measures(folder, prompts, tokens).items():
         if part in chosen:
             result[part] = measure()
             tables.show(part, result[part])
@@ -70,7 +73,7 @@ def main(
     return result
 
 
-def _measures(folder: Path, prompts: int, tokens: int, result: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+def _measures(folder: Path, prompts: int, tokens: int) -> dict[str, Callable[[], Any]]:
     from aiflow.bench.decoding import curves, devices, sizes, speed, tiers
     from aiflow.collaboration.familial.drafter import FOLDER
     from aiflow.collaboration.familial.family import Member
@@ -83,11 +86,18 @@ def _measures(folder: Path, prompts: int, tokens: int, result: dict[str, Any]) -
         "tiers": lambda: [tiers.run(folder, three, prompts=max(2, prompts // 4), pace=pace) for pace in tiers.SECONDS],
         "devices": lambda: devices.run(folder),
         "bytes": sizes.run,
-        "lengths": lambda: curves.lengths(result.get("speed", {}).get("acceptance", ALPHA), tokens),
+        "lengths": lambda: [curves.lengths(alpha, tokens) for alpha in (ALPHA, *_measured(folder, three[0], prompts))],
         "pipeline": lambda: curves.pipeline(tokens),
         "adaptive": lambda: curves.adaptive(tokens),
         "breakeven": lambda: curves.break_even(tokens),
     }
+
+
+def _measured(folder: Path, device: "Member", prompts: int) -> list[float]:
+    from aiflow.bench.decoding import speed
+
+    there = (folder / "model.safetensors").is_file()
+    return [speed.accepted(folder, device, prompts)] if there else []
 
 
 def _headline(result: dict[str, Any]) -> dict[str, Any]:

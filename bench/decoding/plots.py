@@ -1,5 +1,6 @@
 """Figures of ``aiflow bench decoding``: speed-up against draft length (Fig. 6's form), and against the round trip."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,20 @@ def draw(result: dict[str, Any], folder: Path) -> list[Path]:
     return found
 
 
-def _lengths(found: dict[str, Any], path: Path) -> Path:
-    figure, (axes,) = panels(1)
-    for colour, optimum in zip(COLOURS, found["optima"], strict=False):
-        rows = [r for r in found["rows"] if r["rate"] == optimum["rate"]]
-        x, y = [r["length"] for r in rows], [1e3 * r["seconds"] for r in rows]
-        axes.plot(x, y, color=colour, marker="o", markersize=3, label=f"{optimum['rate'] / 1e6:g} MB/s")
-        axes.plot(x, [1e3 * r["formula"] for r in rows], color=colour, linestyle=":", linewidth=1)
-    axes.axhline(1e3 * SERVER, color="#222222", linestyle="--", linewidth=1, label="server alone")
-    axes.set_xlabel("draft length, tokens (dotted: formula)")
-    axes.set_ylabel("ms per token")
-    axes.set_ylim(0)
-    axes.legend(frameon=False, fontsize=8)
+def _lengths(found: Sequence[dict[str, Any]], path: Path) -> Path:
+    figure, every = panels(len(found))
+    for axes, one in zip(every, found, strict=True):
+        for colour, optimum in zip(COLOURS, one["optima"], strict=False):
+            rows = [r for r in one["rows"] if r["rate"] == optimum["rate"]]
+            x, y = [r["length"] for r in rows], [1e3 * r["seconds"] for r in rows]
+            axes.plot(x, y, color=colour, marker="o", markersize=3, label=f"{optimum['rate'] / 1e6:g} MB/s")
+            axes.plot(x, [1e3 * r["formula"] for r in rows], color=colour, linestyle=":", linewidth=1)
+        axes.axhline(1e3 * SERVER, color="#222222", linestyle="--", linewidth=1, label="server alone")
+        axes.set_title(f"accepted {100 * one['alpha']:.0f} %", fontsize=9)
+        axes.set_xlabel("draft length, tokens (dotted: formula)")
+        axes.set_ylabel("ms per token")
+        axes.set_ylim(0)
+    every[0].legend(frameon=False, fontsize=8)
     return save(figure, path)
 
 

@@ -161,6 +161,15 @@ def run(
     }
 
 
+def accepted(folder: Path, draft: Member, prompts: int, seed: int = 7) -> float:
+    """The share of a member's proposals that the full model accepts, in drafts of four."""
+    from transformers import AutoTokenizer
+
+    family = Family.from_pretrained(folder, dtype="float32")
+    asked = questions(AutoTokenizer.from_pretrained(folder), prompts, seed)
+    return acceptance(Pairs(family).shared(draft)(4), 4, asked)["acceptance"]
+
+
 def questions(tokenizer: Any, count: int, seed: int) -> list[Ids]:
     """Prompts of the text skills with longer answers, with the right history."""
     from aiflow.nano import questions as nano

@@ -52,7 +52,12 @@ def _bytes(found: dict[str, Any]) -> None:
     _table(f"Bytes up for {found['drafts']} drafts (down: {found['down']})", ("what travels", "bytes"), rows)
 
 
-def _lengths(found: dict[str, Any]) -> None:
+def _lengths(found: Sequence[dict[str, Any]]) -> None:
+    for one in found:
+        _curves(one)
+
+
+def _curves(found: dict[str, Any]) -> None:
     rates = [o["rate"] for o in found["optima"]]
     by = {(r["length"], r["rate"]): r for r in found["rows"]}
     rows = [[str(g), *(f"{by[g, rate]['speedup']:.2f}" for rate in rates)] for g in sorted({g for g, _ in by})]

@@ -80,7 +80,8 @@ def test_the_command_prints_one_json_object_last(
     decoding.main(parts=["bytes", "lengths"], tokens=200, plots=tmp_path, json=True)
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["bytes"]["up"] == 31
-    assert len(found["lengths"]["rows"]) == len(curves.RATES) * len(curves.LENGTHS)
+    assert found["lengths"][0]["alpha"] == decoding.ALPHA
+    assert len(found["lengths"][0]["rows"]) == len(curves.RATES) * len(curves.LENGTHS)
     assert (tmp_path / "decoding-lengths.png").stat().st_size > 5000
 
 
