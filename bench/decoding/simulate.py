@@ -7,6 +7,7 @@ probability, so a curve over links and speeds needs a measured acceptance and no
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,9 +59,9 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Path:
-    """The link above a tier: bytes/s and seconds."""
+    """The link above a tier: bytes/s (or what else `Trace.of` reads) and seconds."""
 
-    rate: float
+    rate: Any
     rtt: float
 
 
@@ -81,12 +82,17 @@ class Outcome:
 
 
 def simulate(
-    stages: Sequence[Stage], paths: Sequence[Path], tokens: int, seed: int = 0, piloted: bool = False
+    stages: Sequence[Stage],
+    paths: Sequence[Path],
+    tokens: int,
+    seed: int = 0,
+    piloted: bool = False,
+    patience: float = 60.0,
 ) -> Outcome:
-    """Decodes ``tokens`` tokens by coins in simulated time; ``piloted``: see `session`."""
+    """Decodes ``tokens`` tokens by coins in simulated time; ``piloted``, ``patience``: see `session`."""
     clock, job = VirtualClock(), Job(session=1, prompt=(0,), limit=tokens, vocabulary=2)
     engines = [Coins(stage.alpha, tokens, seed + k) for k, stage in enumerate(stages)]
-    return asyncio.run(clock.run(session(clock, job, engines, stages, paths, piloted)))
+    return asyncio.run(clock.run(session(clock, job, engines, stages, paths, piloted, patience)))
 
 
 async def session(
@@ -96,10 +102,11 @@ async def session(
     stages: Sequence[Stage],
     paths: Sequence[Path],
     piloted: bool = False,
+    patience: float = 60.0,
 ) -> Outcome:
     """One greedy session, the device first, until its answer is final on the device.
 
-    ``piloted``: the device's plan is what a `Pilot` chooses.
+    ``piloted``: the device's plan is what a `Pilot` chooses; ``patience``: the nodes'.
     """
     top, begun = len(stages) - 1, clock.now()
     links = [EmulatedLink(p.rate, p.rtt, clock=clock) for p in paths]
@@ -135,7 +142,7 @@ async def session(
         if tier.done and not over.done():
             over.set_result(None)
 
-    nodes = [Node(engine, clock, pace=s.pace, patience=60.0) for engine, s in zip(engines, stages, strict=True)]
+    nodes = [Node(engine, clock, pace=s.pace, patience=patience) for engine, s in zip(engines, stages, strict=True)]
     for k, (node, stage) in enumerate(zip(nodes, stages, strict=True)):
         tier = Tier(job, Greedy(law=Law()), stage.plan, bottom=k == 0, top=k == top)
         seats.append(node.seat(tier, up=line(k, k + 1), down=line(k, k - 1)))

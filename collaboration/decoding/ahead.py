@@ -96,6 +96,8 @@ class AheadEngine:
                 tokens=list(full.tokens), first=len(full.tokens) - full.rows, logits=logits, asked=len(one.tokens)
             )
             found.append(logits[: one.rows])
+        if new := [one for one, guess in zip(asked, guesses, strict=True) if not guess and self._room(asked)]:
+            self._follow(new, 0)  # the drafter reads prompts when the target does
         while len(self._paths) > self._shared.most:
             del self._paths[next(iter(self._paths))]
         self.passes += 1
@@ -103,16 +105,23 @@ class AheadEngine:
 
     def _guess(self, asked: Sequence[Read]) -> list[list[int]]:
         """What may follow, for each session of which the full model has read all but the last token."""
-        W = min(self.width, ROWS // len(asked) - 1)
-        fit = [i for i, one in enumerate(asked) if 0 < self._shared.usable(one) == len(one.tokens) - 1] if W > 0 else []
+        W = self._room(asked)
+        fit = [i for i, one in enumerate(asked) if 0 < self._shared.usable(one) == len(one.tokens) - 1] if W else []
         guesses: list[list[int]] = [[] for _ in asked]
         if fit:
-            for i, guess in zip(fit, self._draft([asked[i] for i in fit], W), strict=True):
+            drafted = self._follow([asked[i] for i in fit], W)
+            said: list[list[int]] = self._shared.say(drafted).argmax(-1).view(-1, W).tolist()
+            for i, guess in zip(fit, said, strict=True):
                 image = self._shared.image  # which would need features, and which no answer has
                 guesses[i] = guess[: guess.index(image)] if image in guess else guess
         return guesses
 
-    def _draft(self, asked: Sequence[Read], W: int) -> list[list[int]]:
+    def _room(self, asked: Sequence[Read]) -> int:
+        """How many tokens may be guessed of each session."""
+        return max(0, min(self.width, ROWS // len(asked) - 1))
+
+    def _follow(self, asked: Sequence[Read], W: int) -> Tensor:
+        """Brings the drafter up to the last tokens and ``W`` - 1 places ahead; hidden states (N W, D) from there on."""
         stage, busy = self._stage, {one.session for one in asked}
         sessions = [self._shared.open(one, busy) for one in asked]
         ends = [len(one.tokens) for one in asked]
@@ -121,14 +130,13 @@ class AheadEngine:
         ids = [i for one, start in zip(asked, starts, strict=True) for i in one.tokens[start:]]
         before_CD = torch.cat([self._before(s, a, e - 1) for s, a, e in zip(sessions, starts, ends, strict=True)])
         inputs = torch.split(self._drafter.inputs(self._shared.embedded(ids), before_CD), counts)
-        ahead, most = self._drafter.ahead[: W - 1], max(counts)
+        ahead, most = self._drafter.ahead[: max(0, W - 1)], max(counts)
         h_RD = torch.cat([F.pad(torch.cat((x, ahead)), (0, 0, 0, most - len(x))) for x in inputs])
-        h_NTD = self._shared.run(stage, sessions, starts, most + W - 1, h_RD).view(len(sessions), most + W - 1, -1)
-        drafted = torch.cat([h_NTD[i, c - 1 : c - 1 + W] for i, c in enumerate(counts)])
+        h_RD = self._shared.run(stage, sessions, starts, most + len(ahead), h_RD)
         for session, end in zip(sessions, ends, strict=True):
             session.done[id(stage)] = end
-        guesses: list[list[int]] = self._shared.say(drafted).argmax(-1).view(-1, W).tolist()
-        return guesses
+        h_NTD = h_RD.view(len(sessions), most + len(ahead), -1)
+        return torch.cat([h_NTD[i, c - 1 : c - 1 + W] for i, c in enumerate(counts)])
 
     def _before(self, session: "Session", start: int, end: int) -> Tensor:
         """The full model's states (C, D) one place before ``start`` ... ``end``; zero before the first."""

@@ -38,12 +38,15 @@ class Seat:
     rounds: int = 0
     heard: float = 0.0
     """When the tier above was last heard of, or asked."""
+    heard_below: float = 0.0
 
     def deliver(self, frame: bytes, *, above: bool) -> None:
         """Reads a frame from the tier above or below. One that is wrong changes nothing and is noted in ``refused``."""
         self.tier.now = self.node.clock.now()
         if above:
-            self.heard = self.tier.now
+            self.heard, self.tier.silent_above = self.tier.now, False
+        else:
+            self.heard_below, self.tier.silent_below = self.tier.now, False
         try:
             self.tier.receive(frame)
         except ProtocolError as error:
@@ -63,8 +66,13 @@ class Seat:
 
     @property
     def waits(self) -> bool:
-        """Whether only the tier above can go on."""
+        """Whether the tier above has still to speak."""
         return self.up is not None and not self.tier.top and not self.tier.done
+
+    @property
+    def serves(self) -> bool:
+        """Whether the tier below may still speak, and has not been given up."""
+        return self.down is not None and not self.tier.bottom and not self.tier.done and not self.tier.silent_below
 
 
 class Node:
@@ -86,7 +94,7 @@ class Node:
             engine: of all its tiers.
             clock: default: the machine's.
             pace: what a round takes at least, on an emulated machine.
-            patience: seconds of silence after which a tier above is asked again.
+            patience: seconds of silence after which a tier above is asked again, and those here go on alone.
             threaded: the model computes in a thread, so that frames arrive meanwhile.
             batch: sessions of one round.
         """
@@ -101,7 +109,8 @@ class Node:
 
     def seat(self, tier: Tier, **given: Any) -> Seat:
         """Takes a session in (arguments of `Seat`)."""
-        seat = Seat(tier=tier, node=self, heard=self.clock.now(), **given)
+        now = self.clock.now()
+        seat = Seat(tier=tier, node=self, heard=now, heard_below=now, **given)
         self.seats.append(seat)
         self.wake()
         return seat
@@ -127,6 +136,7 @@ class Node:
         try:
             while not self._closed:
                 self._news.clear()
+                self._mind_silence()
                 ready = [(seat, work) for seat in self.seats if (work := seat.tier.want()) is not None]
                 if ready:
                     await self._round(ready[: self.batch])
@@ -188,13 +198,19 @@ class Node:
             return [(await self._read([one]))[0] for one in asked]
 
     async def _rest(self) -> None:
-        """Waits for news, and asks tiers above that have been silent for too long."""
-        due = min((s.heard + self.patience for s in self.seats if s.waits), default=None)
-        await self._wait(due)
+        """Waits for news, or until a neighbour has been silent for too long."""
+        heard = [s.heard for s in self.seats if s.waits] + [s.heard_below for s in self.seats if s.serves]
+        await self._wait(min(heard) + self.patience if heard else None)
+
+    def _mind_silence(self) -> None:
+        """Asks tiers above that say nothing again, with all that they have not judged, and goes on without drafts."""
+        now = self.clock.now()
         for seat in self.seats:
-            if seat.waits and seat.up is not None and self.clock.now() >= seat.heard + self.patience:
-                seat.heard = self.clock.now()
+            if seat.waits and seat.up is not None and now >= seat.heard + self.patience:
+                seat.heard, seat.tier.silent_above = now, True
                 seat.up(seat.tier.poll())
+            if seat.serves and now >= seat.heard_below + self.patience:
+                seat.tier.silent_below = True
 
     async def _wait(self, due: float | None) -> None:
         if due is None:

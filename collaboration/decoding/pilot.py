@@ -54,6 +54,8 @@ class Pilot:
         if tier.own > self._own and tier.own > tier.above:
             self.draft.add(tier.took)
             self._sent[tier.own - 1] = now
+        if tier.silent_above:
+            self._sent.clear()  # how long it stays away is no round trip
         if tier.above != self._above or tier.echo != self._echo:
             self._verdict(now)
         self._own, self._above, self._echo = tier.own, tier.above, tier.echo

@@ -82,6 +82,8 @@ class Tier:
         self.session = job.session  # with the tier above
         self.final = self.above = self.own = len(self.tokens)
         self.epoch = 0  # of our drafts
+        # A tier above that is not heard of: this one goes on alone, and is judged later. One below: it is eager.
+        self.silent_above = self.silent_below = False
         self.accepted = self.judged = 0  # proposals from below
         self.confirmed = self.refused = 0  # own tokens that the tier above judged
         self.echo = (0, 0.0)  # a place that the tier above has heard of, and how many seconds before it said so
@@ -122,10 +124,11 @@ class Tier:
     def want(self) -> Work | None:
         """The logits that the next round needs; None: there is nothing to do now."""
         there = len(self.tokens) - self.own
-        if self._complete(self.own) or not (there or self.bottom or self.plan.eager):
+        if self._complete(self.own) or not (there or self.bottom or self.plan.eager or self.silent_below):
             return None
         waits = self.own - self.above
-        if not self.top and (waits >= self.plan.ahead or (self._cut and waits)):
+        full = waits >= MOST if self.silent_above else waits >= self.plan.ahead or (self._cut and waits)
+        if full and not self.top:
             return None
         beyond = self.own + there < self.start + self.job.limit and not (there and self._more)
         rows = there + beyond
@@ -175,7 +178,7 @@ class Tier:
         """Frames to the tier above and to the one below, since the last call."""
         up: list[bytes] = []
         if not self.top:
-            while self._ready():
+            while self._ready() and not self.silent_above:  # a poll will tell all
                 up.append(self._draft(self._sent, poll=False))
                 self._sent = min(self.own, self._sent + MOST)
         down: list[bytes] = []

@@ -129,7 +129,7 @@ def loss(
         drafter: learns; the family does not.
         family: the full model is the teacher, and its last states are inputs.
         batch: `training.TextBatch`; what it weighs with 0 is not drafted.
-        anchors: known places of each row from which drafts begin, drawn at random.
+        anchors: known places of each row from which drafts begin, drawn by chance, the same for the same batch.
         fade: weight of a place ahead relative to the one before it.
         autocast: bfloat16 arithmetic; the loss stays float32.
 
@@ -137,7 +137,7 @@ def loss(
     """
     full, own, W = Member(exit=family.depth), family.parts, drafter.width
     counts_BT = batch.weights_BT > 0
-    anchor_BA, drawn_BA = _drawn(counts_BT, anchors)
+    anchor_BA, drawn_BA = _drawn(counts_BT, anchors, seed=int(batch.ids_BT.sum()))
     (B, T), A = counts_BT.shape, anchor_BA.shape[1]
     place_BAW = anchor_BA[..., None] + torch.arange(W, device=anchor_BA.device)
     inside_BR = place_BAW.clamp(max=T - 1).view(B, -1)
@@ -154,12 +154,13 @@ def loss(
     return (losses_C * weight_C).sum() / weight_C.sum()
 
 
-def _drawn(counts_BT: Tensor, most: int) -> tuple[Tensor, Tensor]:
+def _drawn(counts_BT: Tensor, most: int, seed: int) -> tuple[Tensor, Tensor]:
     """Up to ``most`` places of each row that count, and which of them are there. Raises InputError if none is."""
     A = min(most, int(counts_BT.sum(1).max()))
     if not A:
         raise InputError("no token of the batch has a loss weight; leave such batches out.")
-    order_BT = torch.where(counts_BT, torch.rand(counts_BT.shape, device=counts_BT.device), -1.0)
+    chance_BT = torch.rand(counts_BT.shape, generator=torch.Generator().manual_seed(seed)).to(counts_BT.device)
+    order_BT = torch.where(counts_BT, chance_BT, -1.0)
     score_BA, anchor_BA = order_BT.topk(A, dim=1)
     return anchor_BA, score_BA >= 0
 

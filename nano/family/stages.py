@@ -26,7 +26,7 @@ RECIPES = {
     "hpcd": Recipe(steps=1500, lr=2e-3, muon_lr=2.5e-3, warmup=30, decay=0.6, batch_tokens=2048, every=50),
     "family": Recipe(steps=3000, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
     "branches": Recipe(steps=700, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
-    "family/drafter": Recipe(steps=4000, lr=2e-3, muon_lr=2e-3, warmup=30, decay=0.8, batch_tokens=2048, every=50),
+    "family/drafter": Recipe(steps=5000, lr=2e-3, muon_lr=2e-3, warmup=30, decay=0.8, batch_tokens=2048, every=50),
     "model": Recipe(steps=7000, lr=1e-3, muon_lr=1e-3, warmup=50, decay=0.0, batch_tokens=2048, every=50),
 }
 IMAGES = 64

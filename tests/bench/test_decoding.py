@@ -11,6 +11,7 @@ from aiflow.bench.decoding.simulate import Path, Stage, simulate
 from aiflow.collaboration.decoding import costs, forecast
 from aiflow.collaboration.decoding.forecast import Choice
 from aiflow.collaboration.decoding.tier import Plan
+from aiflow.collaboration.decoding.wire import MOST
 from aiflow.errors import UnknownModelError, UsageError
 
 
@@ -90,3 +91,19 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Any) -> None:
         decoding.main(parts=["speeed"])
     with pytest.raises(UnknownModelError, match="aiflow train family"):
         decoding.main(parts=["speed"], family=tmp_path)
+
+
+@pytest.mark.parametrize("piloted", [False, True])
+def test_while_a_link_is_down_both_sides_go_on_and_nothing_is_lost(piloted: bool) -> None:
+    stages = [
+        Stage(seconds=0.0055, alpha=0.9, plan=Plan(block=1, ahead=8, above=True)),
+        Stage(seconds=0.04, plan=Plan(eager=True)),
+    ]
+    down = Path(rate=[[0, 1e6], [1, 0], [20, 1e6]], rtt=0.02)
+    found = simulate(stages, [down], 400, piloted=piloted, patience=2.0)
+    waiting = simulate(stages, [down], 400, piloted=piloted, patience=60.0)
+    assert found.tokens == waiting.tokens == [0] * 400
+    assert found.total < 20.1  # the server had finished when the link came back
+    assert waiting.total > found.total - 0.01
+    assert found.rounds[0] > MOST  # the device drafted on, as far as a frame can tell
+    assert found.up[0] < 64 * 400  # and asked now and then, not again and again

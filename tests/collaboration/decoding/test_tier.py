@@ -114,6 +114,8 @@ class Storm:
         tier = self.tiers[k]
         if self.rng.random() < 0.02:
             tier.plan = self.plan()
+        if self.rng.random() < 0.05:  # neighbours are thought to be gone, rightly or not, and come back
+            tier.silent_above, tier.silent_below = self.rng.random() < 0.3, self.rng.random() < 0.3
         if (work := tier.want()) is None:
             return
         (logits,) = self.engines[k].read([Read(session=0, tokens=work.tokens, rows=work.rows)])
@@ -148,3 +150,28 @@ def test_fuzzed_frames_leave_the_text_of_the_target(part: int) -> None:
         except BaseException:
             print(f"seed {seed}")
             raise
+
+
+def test_a_tier_that_hears_nothing_from_above_drafts_on_and_tells_all_when_asked() -> None:
+    job, model = Job(session=1, prompt=(1,), limit=40, vocabulary=V), Hashed()
+    (tier, judge) = tiers(job, [Plan(block=2, ahead=4), Plan()])
+    tier.silent_above = True
+    while (work := tier.want()) is not None:
+        tier.take(work, model.read([Read(session=1, tokens=work.tokens, rows=work.rows)])[0])
+    assert tier.own - tier.above == 40
+    assert tier.outgoing() == ([], [])
+    judge.receive(tier.poll())
+    work = judge.want()
+    assert work is not None
+    judge.take(work, model.read([Read(session=1, tokens=work.tokens, rows=work.rows)])[0])
+    assert judge.answer == tier.tokens[1:]
+
+
+def test_a_judge_that_hears_nothing_from_below_decodes_by_itself() -> None:
+    job, model = Job(session=1, prompt=(1,), limit=8, vocabulary=V), Hashed()
+    (judge,) = tiers(job, [Plan(), Plan()])[1:]
+    assert judge.want() is None
+    judge.silent_below = True
+    while (work := judge.want()) is not None:
+        judge.take(work, model.read([Read(session=1, tokens=work.tokens, rows=work.rows)])[0])
+    assert judge.answer == alone(job, model)
