@@ -55,15 +55,15 @@ class Block:
         config, self._window = attention.config, window
         self._scale, self._size, self._act = attention.scaling, attention.head_dim, mlp.act_fn
         self._queries, self._heads = config.num_attention_heads, config.num_key_value_heads
-        self._first, self._second = _Unit(layer.input_layernorm), _Unit(layer.post_attention_layernorm)
+        self._first, self._second = Unit(layer.input_layernorm), Unit(layer.post_attention_layernorm)
         self._attend = Joined([attention.q_proj, attention.k_proj, attention.v_proj], self._first.gain)
         self._project = Joined([attention.o_proj])
         self._open = Joined([mlp.gate_proj, mlp.up_proj], self._second.gain)
         self._close = Joined([mlp.down_proj])
         norms = [getattr(attention, f"{x}_norm", None) for x in "qk"]
-        self._norms: tuple[_Unit, Tensor] | None = None
+        self._norms: tuple[Unit, Tensor] | None = None
         if norms[0] is not None:
-            units = [_Unit(n) for n in norms]
+            units = [Unit(n) for n in norms]
             counts = (self._queries, self._heads)
             self._norms = units[0], torch.cat([u.gain.expand(n, -1) for u, n in zip(units, counts, strict=True)])
         self.cache = torch.empty(0)
@@ -132,7 +132,7 @@ class Joined:
         return found if self._bias is None else found + self._bias
 
 
-class _Unit:
+class Unit:
     """RMSNorm in three operations: to unit length here, while the rest is ``gain`` (D,), for whoever reads it."""
 
     def __init__(self, norm: Any) -> None:
@@ -144,6 +144,18 @@ class _Unit:
     def __call__(self, x: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=self._least.dtype)
         return (x / torch.hypot(length, self._least)).to(x.dtype)
+
+
+class End:
+    """A final norm and an LM head."""
+
+    def __init__(self, norm: Any, head: Any) -> None:
+        self._norm = Unit(norm)
+        self._head = Joined([head], self._norm.gain)
+
+    def __call__(self, h_RD: Tensor) -> Tensor:
+        """Logits (R, V)."""
+        return self._head(self._norm(h_RD))
 
 
 def grown(old: Tensor, shape: tuple[int, ...], like: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from aiflow.collaboration.decoding.ahead import AheadEngine
-from aiflow.collaboration.decoding.blocks import Block, Places, grown
+from aiflow.collaboration.decoding.blocks import Block, End, Places, grown
 from aiflow.collaboration.decoding.engine import Read, check, common, goes_alone, usable
 from aiflow.collaboration.familial.drafter import Drafter
 from aiflow.collaboration.familial.family import Family, Member
@@ -95,13 +95,13 @@ class FamilyEngine:
             e: Stage(layers[begin:e], windows[begin:e]) for begin, e in zip([0, *exits], exits, strict=False)
         }
         self._tops: dict[Member, Stage] = {}
-        self._ends: dict[Member, tuple[Any, Any]] = {}  # norm and LM head
+        self._ends: dict[Member, End] = {}
         for member in members:
             branch = family.branch(member)
             blocks = list(branch.blocks) if branch is not None else []
             self._tops[member] = Stage(blocks, [self._window(b) for b in blocks])
             norm = self._own.text.norm if branch is None or branch.norm is None else branch.norm
-            self._ends[member] = norm, family.head(member)
+            self._ends[member] = End(norm, family.head(member))
         self._drafting: list[Stage] = []
         self._sessions: dict[int, Session] = {}
         self._free: list[int] = []
@@ -194,9 +194,7 @@ class FamilyEngine:
 
     def say(self, h_RD: Tensor, member: Member | None = None) -> Tensor:
         """Logits (R, V) of hidden states, by the norm and the head of a member (None: the full model)."""
-        norm, head = self._ends[member or self.full]
-        logits: Tensor = head(norm(h_RD))
-        return logits
+        return self._ends[member or self.full](h_RD)
 
     def open(self, one: Read, busy: set[int]) -> Session:
         """The session, with what of it still holds."""
