@@ -50,6 +50,8 @@ def _devices(found: dict[str, Any]) -> None:
 def _bytes(found: dict[str, Any]) -> None:
     rows = [[name, f"{row['up']:,}"] for name, row in found["rows"].items()]
     _table(f"Bytes up for {found['drafts']} drafts (down: {found['down']})", ("what travels", "bytes"), rows)
+    rows = [[one["pair"], f"{one['up']:,}", f"{one['pays_from'] / 1e6:.1f} MB/s"] for one in found["states"]]
+    _table("Hidden states beside the ids, for a device that is a branch", ("pair", "bytes", "pay from"), rows)
 
 
 def _lengths(found: Sequence[dict[str, Any]]) -> None:

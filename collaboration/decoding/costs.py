@@ -114,6 +114,18 @@ def break_even(gamma_most: int, profile: Profile) -> float | None:
     return high
 
 
+def states_pay_from(gamma: int, share: float, size: float, profile: Profile) -> float:
+    """Least rate, in bytes/s, from which hidden states should travel with the ids of a device that is a branch.
+
+    The upper tier then skips the ``share`` of its forward that the device has computed, and ``size`` bytes for each of
+    gamma + 1 places come before it can begin. Below that rate ids alone are faster. Raises InputError.
+    """
+    _check("share", share, "a share of the upper tier's forward", most=1)
+    _check("size", size, "bytes")
+    saved = share * (profile.verify + gamma * profile.per_row)
+    return (gamma + 1) * size / saved if saved else inf
+
+
 def chained(alpha: float, gamma: int) -> float:
     """T, the mean tokens of a step where the next block is drafted while one is judged; gamma at alpha = 1.
 

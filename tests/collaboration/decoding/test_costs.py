@@ -381,3 +381,15 @@ def test_a_refused_count_leaves_the_estimate_as_it_was() -> None:
     with pytest.raises(InputError):
         acceptance.add(7, -1)
     assert acceptance.value == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_states_pay_above_the_rate_at_which_both_rounds_take_equally_long(factor: float) -> None:
+    profile, gamma, share, size = Profile(draft=0.01, verify=0.04, per_row=0.001), 4, 0.3, 8192
+    rate = factor * costs.states_pay_from(gamma, share, size, profile)
+    forward = profile.verify + gamma * profile.per_row
+    with_states = (1 - share) * forward + (gamma + 1) * size / rate
+    assert (with_states < forward) == (factor > 1)
+    assert costs.states_pay_from(gamma, 0.0, size, profile) == inf
+    with pytest.raises(InputError, match="share"):
+        costs.states_pay_from(gamma, 1.5, size, profile)
