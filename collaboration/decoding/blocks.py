@@ -84,8 +84,7 @@ class Block:
         if self._norms is not None:
             unit, gain = self._norms
             x_RXH = torch.cat((unit(x_RXH[:, : Q + K]) * gain, x_RXH[:, Q + K :]), dim=1)
-        turned = x_RXH.view(R, -1, 2, H // 2).flip(-2).view(R, -1, H)
-        x_RXH = torch.addcmul(x_RXH * at.cos_RXH, turned, at.sin_RXH)
+        x_RXH = torch.addcmul(x_RXH * at.cos_RXH, x_RXH.roll(H // 2, -1), at.sin_RXH)
         self.cache.view(-1, 2 * K, H).index_copy_(0, at.flat_R, x_RXH[:, Q:])
         kept = self.cache[: at.shape[0]] if at.row_N is None else self.cache[at.row_N]
         kept = kept[:, : at.length].transpose(1, 2)
