@@ -71,7 +71,7 @@ def save(family: Family, folder: Path | str, *, storage: Any = "bfloat16") -> No
         model_type=KIND,
         architecture=type(family.backbone).__name__,
         dtype="float32" if storage == "float32" else "bfloat16",
-        backbone=family.backbone.config.to_dict(),
+        backbone=_nameless(family.backbone.config.to_dict()),
         branches={int(e): _shape(b) for e, b in family.branches.items()},
     )
     write(folder / WEIGHTS, _in_order(family), storage=storage, metadata={"format": "pt", "kind": KIND})
@@ -117,6 +117,12 @@ def describe(folder: Path | str) -> Description:
     if kept.model_type != KIND or kept.architecture not in CLASSES:
         raise UnsupportedModelError(f"{path} describes a {kept.architecture!r}; use one of {', '.join(CLASSES)}.")
     return kept
+
+
+def _nameless(config: dict[str, Any]) -> dict[str, Any]:
+    """Without the folders that the parts were once loaded from."""
+    inner = {key: _nameless(value) if isinstance(value, dict) else value for key, value in config.items()}
+    return {key: value for key, value in inner.items() if key != "_name_or_path"}
 
 
 def _shape(branch: Any) -> Shape:
