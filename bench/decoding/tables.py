@@ -39,10 +39,21 @@ def _tiers(found: Sequence[dict[str, Any]]) -> None:
 
 def _devices(found: dict[str, Any]) -> None:
     rows = [
-        [str(r["sessions"]), f"{r['tokens_per_s']:.0f}", f"{r['ms_per_round']:.1f}", show_bytes(r["bytes_per_session"])]
+        [
+            str(r["threads"]),
+            str(r["sessions"]),
+            f"{r['tokens_per_s']:.0f}",
+            f"{r['ms_per_round']:.1f}",
+            show_bytes(r["bytes_per_session"]),
+        ]
         for r in found["rows"]
     ]
-    _table("Sessions at one verifier", ("sessions", "verified tokens/s", "ms/round", "cache/session"), rows, left=0)
+    _table(
+        "Sessions at one verifier",
+        ("threads", "sessions", "verified tokens/s", "ms/round", "cache/session"),
+        rows,
+        left=0,
+    )
     if found["gain_16"]:
         print(f"  16 sessions give {found['gain_16']:.2f} x the tokens/s of one")
 

@@ -157,13 +157,18 @@ async def test_a_vision_model_answers_about_images_in_company(llava: str) -> Non
 
 
 async def _generated(backend: TransformersBackend, asked: list[Any]) -> list[str]:
-    """What model.generate makes of the same prompts."""
+    """What model.generate makes of the same prompts, if it must not say an image's token either."""
     loaded, texts = backend._worker._loaded, []
     for text, *images in asked:
         prompt = loaded.prompter([Message("user", text, tuple(images))])
         ids = torch.tensor([prompt.ids])
         out = loaded.model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, **prompt.extra
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=12,
+            do_sample=False,
+            suppress_tokens=list(loaded.silent) or None,
+            **prompt.extra,
         )
         texts.append(loaded.decode(out[0, ids.shape[1] :].tolist()).rstrip("\ufffd"))
     return texts
