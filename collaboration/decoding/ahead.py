@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from aiflow.collaboration.decoding.blocks import Joined, Unit
 from aiflow.collaboration.decoding.engine import Read, check
-from aiflow.collaboration.familial.drafter import Drafter
+from aiflow.collaboration.familial.drafter import EPS, Drafter
 from aiflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,8 +46,10 @@ class AheadEngine:
         if not 1 <= self.width <= drafter.width:
             raise InputError(f"guesses of {self.width} tokens are not usable; this drafter makes 1 to {drafter.width}.")
         self._target = shared.view(shared.full)
-        self._shared, self._drafter = shared, drafter.requires_grad_(False).eval()
-        self._stage = shared.stage(list(drafter.blocks))
+        self._shared, self._stage = shared, shared.stage(list(drafter.blocks))
+        self._ahead = drafter.ahead.detach()
+        self._unit = Unit(torch.ones_like(drafter.join.weight[0, : drafter.join.out_features]), EPS)
+        self._join = Joined([drafter.join], self._unit.gain.repeat(2))
         self._paths: dict[int, _Path] = {}
         self.accepted = self.judged = self.passes = 0  # guesses, and passes of the full model
 
@@ -129,8 +132,9 @@ class AheadEngine:
         counts = [end - start for start, end in zip(starts, ends, strict=True)]
         ids = [i for one, start in zip(asked, starts, strict=True) for i in one.tokens[start:]]
         before_CD = torch.cat([self._before(s, a, e - 1) for s, a, e in zip(sessions, starts, ends, strict=True)])
-        inputs = torch.split(self._drafter.inputs(self._shared.embedded(ids), before_CD), counts)
-        ahead, most = self._drafter.ahead[: max(0, W - 1)], max(counts)
+        both_C2D = self._unit(torch.stack((self._shared.embedded(ids), before_CD), dim=1))
+        inputs = torch.split(self._join(both_C2D.flatten(1)), counts)  # as `Drafter.inputs`
+        ahead, most = self._ahead[: max(0, W - 1)], max(counts)
         h_RD = torch.cat([F.pad(torch.cat((x, ahead)), (0, 0, 0, most - len(x))) for x in inputs])
         h_RD = self._shared.run(stage, sessions, starts, most + len(ahead), h_RD)
         for session, end in zip(sessions, ends, strict=True):

@@ -55,7 +55,7 @@ class Block:
         config, self._window = attention.config, window
         self._scale, self._size, self._act = attention.scaling, attention.head_dim, mlp.act_fn
         self._queries, self._heads = config.num_attention_heads, config.num_key_value_heads
-        self._first, self._second = Unit(layer.input_layernorm), Unit(layer.post_attention_layernorm)
+        self._first, self._second = Unit.of(layer.input_layernorm), Unit.of(layer.post_attention_layernorm)
         self._attend = Joined([attention.q_proj, attention.k_proj, attention.v_proj], self._first.gain)
         self._project = Joined([attention.o_proj])
         self._open = Joined([mlp.gate_proj, mlp.up_proj], self._second.gain)
@@ -63,7 +63,7 @@ class Block:
         norms = [getattr(attention, f"{x}_norm", None) for x in "qk"]
         self._norms: tuple[Unit, Tensor] | None = None
         if norms[0] is not None:
-            units = [Unit(n) for n in norms]
+            units = [Unit.of(n) for n in norms]
             counts = (self._queries, self._heads)
             self._norms = units[0], torch.cat([u.gain.expand(n, -1) for u, n in zip(units, counts, strict=True)])
         self.cache = torch.empty(0)
@@ -134,13 +134,19 @@ class Joined:
 class Unit:
     """RMSNorm in three operations: to unit length here, while the rest is ``gain`` (D,), for whoever reads it."""
 
-    def __init__(self, norm: Any) -> None:
-        weight = norm.weight.detach()
-        self.gain = weight * len(weight) ** 0.5
-        kind = torch.promote_types(weight.dtype, torch.float32)
-        self._least = torch.tensor((norm.variance_epsilon * len(weight)) ** 0.5, dtype=kind, device=weight.device)
+    def __init__(self, weight_D: Tensor, eps: float) -> None:
+        weight_D = weight_D.detach()
+        self.gain = weight_D * len(weight_D) ** 0.5
+        kind = torch.promote_types(weight_D.dtype, torch.float32)
+        self._least = torch.tensor((eps * len(weight_D)) ** 0.5, dtype=kind, device=weight_D.device)
+
+    @classmethod
+    def of(cls, norm: Any) -> "Unit":
+        """Of a model's norm."""
+        return cls(norm.weight, norm.variance_epsilon)
 
     def __call__(self, x: Tensor) -> Tensor:
+        """(..., D)."""
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=self._least.dtype)
         return (x / torch.hypot(length, self._least)).to(x.dtype)
 
@@ -149,7 +155,7 @@ class End:
     """A final norm and an LM head."""
 
     def __init__(self, norm: Any, head: Any) -> None:
-        self._norm = Unit(norm)
+        self._norm = Unit.of(norm)
         self._head = Joined([head], self._norm.gain)
 
     def __call__(self, h_RD: Tensor) -> Tensor:

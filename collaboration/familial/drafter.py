@@ -28,6 +28,8 @@ KIND = "aiflow_drafter"
 FOLDER = "drafter"
 """Where a family's folder keeps its drafter."""
 WEIGHTS = "model.safetensors"
+EPS = 1e-6
+"""Of the norms of a drafter's inputs, which have no weights."""
 
 
 class Description(BaseModel):
@@ -65,7 +67,7 @@ class Drafter(nn.Module):
 
     def inputs(self, token: Tensor, before: Tensor) -> Tensor:
         """(..., D) of known tokens: their embeddings (an image's too: its token's), and the states before (0: none)."""
-        both = [F.rms_norm(x, x.shape[-1:], eps=1e-6) for x in (token, before)]
+        both = [F.rms_norm(x, x.shape[-1:], eps=EPS) for x in (token, before)]
         out: Tensor = self.join(torch.cat(both, dim=-1))
         return out
 

@@ -43,8 +43,8 @@ CURRICULUM = (("captions", 0), ("questions", 500), ("many", 2800))
 token by token; then questions as the suites ask them; then many, mostly without options."""
 TAUGHT = 4
 """Members of a step."""
-TALK, ANCHORS, WIDTH = 0.6, 12, 8
-"""Of the drafter: share of dialogues without a picture, drafts that begin in each row, and tokens of a draft."""
+TALK, ANCHORS, WIDTH, THIN = 0.6, 12, 8, 1
+"""Of the drafter: share of dialogues without a picture, drafts that begin in each row, tokens of a draft, blocks."""
 COMPONENTS, SHARE = 4, 0.2
 """Low-rank members, and the share of each linear's parameters that one component keeps."""
 
@@ -266,7 +266,7 @@ def drafter(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool
     tokenizer = AutoTokenizer.from_pretrained(out / "family")
     taught = Family.from_pretrained(out / "family", dtype="float32").requires_grad_(False)
     torch.manual_seed(seed)
-    made = Drafter(taught.parts.config, width=WIDTH)
+    made = Drafter(taught.parts.config, width=WIDTH, blocks=THIN)
 
     def talk(rng: random.Random) -> Sample:
         return (None, generalist.stream(rng)) if rng.random() < TALK else many(rng)

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 
 from aiflow.bench import decoding
-from aiflow.bench.decoding import curves, sizes
+from aiflow.bench.decoding import curves, devices, sizes, speed
 from aiflow.bench.decoding.simulate import Path, Stage, simulate
 from aiflow.collaboration.decoding import costs, forecast
 from aiflow.collaboration.decoding.forecast import Choice
 from aiflow.collaboration.decoding.tier import Plan
 from aiflow.collaboration.decoding.wire import MOST
+from aiflow.collaboration.familial.drafter import FOLDER
+from aiflow.collaboration.familial.family import Member
 from aiflow.errors import UnknownModelError, UsageError
 
 
@@ -107,3 +109,20 @@ def test_while_a_link_is_down_both_sides_go_on_and_nothing_is_lost(piloted: bool
     assert waiting.total > found.total - 0.01
     assert found.rounds[0] > MOST  # the device drafted on, as far as a frame can tell
     assert found.up[0] < 64 * 400  # and asked now and then, not again and again
+
+
+def test_the_shipped_family_decodes_faster_and_says_the_same() -> None:
+    found = speed.run(decoding.FAMILY, [Member(exit=2)], drafter=decoding.FAMILY / FOLDER, prompts=4, repeats=1)
+    assert found["equal_text"]
+    assert found["acceptance"] > 0.5
+    assert found["mean_accepted"] > 0.5
+    assert set(found["ms_per_token"]) == {
+        "target alone", "transformers", "transformers assisted", "separate drafter", "familial"
+    }  # fmt: skip
+
+
+def test_sessions_share_the_rounds_of_one_verifier() -> None:
+    found = devices.run(decoding.FAMILY, counts=(1, 3), threads=(1,))
+    assert [row["sessions"] for row in found["rows"]] == [1, 3]
+    assert all(row["equal_text"] for row in found["rows"])
+    assert found["rows"][1]["rounds"] < 2 * found["rows"][0]["rounds"]
