@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aiflow.collaboration.decoding.blocks import Joined, Unit
-from aiflow.collaboration.decoding.engine import Read, check
+from aiflow.collaboration.decoding.engine import LONG, Read, check
 from aiflow.collaboration.familial.drafter import EPS, Drafter
 from aiflow.errors import InputError
 
@@ -99,7 +99,7 @@ class AheadEngine:
                 tokens=list(full.tokens), first=len(full.tokens) - full.rows, logits=logits, asked=len(one.tokens)
             )
             found.append(logits[: one.rows])
-        if new := [one for one, guess in zip(asked, guesses, strict=True) if not guess and self._room(asked)]:
+        if new := [one for one in asked if self._room(asked) and self._behind(one) > LONG]:
             self._follow(new, 0)  # the drafter reads prompts when the target does
         while len(self._paths) > self._shared.most:
             del self._paths[next(iter(self._paths))]
@@ -122,6 +122,10 @@ class AheadEngine:
     def _room(self, asked: Sequence[Read]) -> int:
         """How many tokens may be guessed of each session."""
         return max(0, min(self.width, ROWS // len(asked) - 1))
+
+    def _behind(self, one: Read) -> int:
+        """Tokens that the drafter has not read."""
+        return len(one.tokens) - self._shared.done(one.session, self._stage)
 
     def _follow(self, asked: Sequence[Read], W: int) -> Tensor:
         """Brings the drafter up to the last tokens and ``W`` - 1 places ahead; hidden states (N W, D) from there on."""

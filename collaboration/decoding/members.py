@@ -177,10 +177,14 @@ class FamilyEngine:
         self._drafting.append(Stage(blocks, [self._window(b) for b in blocks]))
         return self._drafting[-1]
 
+    def done(self, session: int, stage: Stage) -> int:
+        """Places that went through a stage."""
+        there = self._sessions.get(session)
+        return 0 if there is None else there.done.get(id(stage), 0)
+
     def usable(self, one: Read) -> int:
         """Places that went through the full model and that a reading can use."""
-        there = self._sessions.get(one.session)
-        return 0 if there is None else min(there.done.get(id(self._trunk[self.full.exit]), 0), self._kept(one))
+        return min(self.done(one.session, self._trunk[self.full.exit]), self._kept(one))
 
     def states(self, session: Session, start: int, end: int) -> Tensor:
         """Hidden states (end - start, D) of the full model."""
