@@ -16,6 +16,7 @@ DATA = [
     "aiflow/bench/report/report.html",
     "aiflow/examples/home.yaml",
     "aiflow/nano/weights/base/model.safetensors",
+    "aiflow/nano/weights/family/drafter/model.safetensors",
     "aiflow/nano/weights/family/model.safetensors",
     "aiflow/nano/weights/hpcd/model.safetensors",
 ]

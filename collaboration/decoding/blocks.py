@@ -28,7 +28,7 @@ class Places:
 
     Attributes:
         shape: N and T.
-        row_N: each session's row in the buffers, or None: they are the rows 0, 1, ..., N - 1.
+        rows: the sessions' rows in the buffers: a slice where they are neighbours, else their numbers (N,).
         flat_R: each token's place in the flattened buffers; padding stands beyond a session's end.
         place_NT: the same by session.
         length: places of the longest session, padding included.
@@ -37,7 +37,7 @@ class Places:
     """
 
     shape: tuple[int, int]
-    row_N: Tensor | None
+    rows: slice | Tensor
     flat_R: Tensor
     place_NT: Tensor
     length: int
@@ -86,8 +86,7 @@ class Block:
             x_RXH = torch.cat((unit(x_RXH[:, : Q + K]) * gain, x_RXH[:, Q + K :]), dim=1)
         x_RXH = torch.addcmul(x_RXH * at.cos_RXH, x_RXH.roll(H // 2, -1), at.sin_RXH)
         self.cache.view(-1, 2 * K, H).index_copy_(0, at.flat_R, x_RXH[:, Q:])
-        kept = self.cache[: at.shape[0]] if at.row_N is None else self.cache[at.row_N]
-        kept = kept[:, : at.length].transpose(1, 2)
+        kept = self.cache[at.rows, : at.length].transpose(1, 2)
         q_NQTH = x_RXH[:, :Q].view(*at.shape, Q, H).transpose(1, 2)
         out_NQTH = F.scaled_dot_product_attention(
             q_NQTH, kept[:, :K], kept[:, K:], attn_mask=self._mask(at), scale=self._scale, enable_gqa=K < Q

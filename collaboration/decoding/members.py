@@ -219,7 +219,7 @@ class FamilyEngine:
         """Brings every session through a stage, up to its last token."""
         done = [s.done.get(id(stage), 0) for s in sessions]
         counts = [len(x.tokens) - d for x, d in zip(asked, done, strict=True)]
-        todo = [i for i, n in enumerate(counts) if n > 0]
+        todo = sorted((i for i, n in enumerate(counts) if n > 0), key=lambda i: sessions[i].row)
         if not todo:
             return
         width, starts, mine = max(counts[i] for i in todo), [done[i] for i in todo], [sessions[i] for i in todo]
@@ -237,9 +237,10 @@ class FamilyEngine:
         length, rows = max(starts) + width, [s.row for s in sessions]
         stage.reserve(max(rows) + 1, -(-length // _CHUNK) * _CHUNK, h_RD)
         place_NT, flat_R = stage.places(rows, starts, width)
+        neighbours = rows == list(range(rows[0], rows[0] + len(rows)))
         at = Places(
             shape=(len(rows), width),
-            row_N=None if rows == list(range(len(rows))) else torch.tensor(rows, device=h_RD.device),
+            rows=slice(rows[0], rows[-1] + 1) if neighbours else torch.tensor(rows, device=h_RD.device),
             flat_R=flat_R,
             place_NT=place_NT,
             length=length,

@@ -43,7 +43,7 @@ CURRICULUM = (("captions", 0), ("questions", 500), ("many", 2800))
 token by token; then questions as the suites ask them; then many, mostly without options."""
 TAUGHT = 4
 """Members of a step."""
-TALK, ANCHORS, WIDTH, THIN = 0.6, 12, 8, 1
+TALK, ANCHORS, WIDTH, THIN = 0.6, 12, 8, 2
 """Of the drafter: share of dialogues without a picture, drafts that begin in each row, tokens of a draft, blocks."""
 COMPONENTS, SHARE = 4, 0.2
 """Low-rank members, and the share of each linear's parameters that one component keeps."""
