@@ -23,6 +23,8 @@ from aiflow.errors import InputError
 if TYPE_CHECKING:
     from aiflow.collaboration.decoding.members import FamilyEngine, Session
 
+LEAST = 0.2
+"""A guess is read if it is right with at least this probability, as the drafter sees it."""
 ROWS = 16
 """Rows of a pass that cost little more than one; guesses fill them up."""
 
@@ -113,10 +115,12 @@ class AheadEngine:
         guesses: list[list[int]] = [[] for _ in asked]
         if fit:
             drafted = self._follow([asked[i] for i in fit], W)
-            said: list[list[int]] = self._shared.say(drafted).argmax(-1).view(-1, W).tolist()
-            for i, guess in zip(fit, said, strict=True):
+            best = self._shared.say(drafted).softmax(-1).max(-1)
+            worth = best.values.view(-1, W).cumprod(-1) >= LEAST  # that it is right, and all before it
+            counts = worth.sum(-1).tolist()
+            for i, guess, count in zip(fit, best.indices.view(-1, W).tolist(), counts, strict=True):
                 image = self._shared.image  # which would need features, and which no answer has
-                guesses[i] = guess[: guess.index(image)] if image in guess else guess
+                guesses[i] = guess[: guess.index(image) if image in guess else W][:count]
         return guesses
 
     def _room(self, asked: Sequence[Read]) -> int:

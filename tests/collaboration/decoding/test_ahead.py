@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_engine import FULL, TWO, V, family, fresh, reads
 
-from aiflow.collaboration.decoding import chain
+from aiflow.collaboration.decoding import ahead, chain
 from aiflow.collaboration.decoding.ahead import ROWS, AheadEngine
 from aiflow.collaboration.decoding.engine import Read
 from aiflow.collaboration.decoding.law import Law
@@ -18,6 +18,11 @@ from aiflow.collaboration.familial.family import Family
 from aiflow.errors import InputError
 
 W = 5
+
+
+@pytest.fixture(autouse=True)
+def _every_guess_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "LEAST", 0.0)
 
 
 def drafter(made: Family) -> Drafter:
@@ -140,3 +145,24 @@ def test_an_images_token_is_not_guessed() -> None:
     for end in (4, 5):
         engine.read([Read(session=1, tokens=tokens[:end], rows=1)])
     assert engine.guessed(1) == wanted[: wanted.index(shared.image)]
+
+
+def test_improbable_guesses_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = family("llama")
+    trained, tokens = drafter(made), [3, 1, 4, 1, 5]
+    wanted = guess(made, trained, tokens)
+    for least, count in ((2.0, 0), (1e-9, W)):
+        monkeypatch.setattr(ahead, "LEAST", least)
+        engine = FamilyEngine(made).ahead(trained)
+        for end in (4, 5):
+            engine.read([Read(session=1, tokens=tokens[:end], rows=1)])
+        assert engine.guessed(1) == wanted[:count]
+    lengths = set()
+    for least in (0.5, 0.2, 0.1, 0.05, 0.01):
+        monkeypatch.setattr(ahead, "LEAST", least)
+        engine = FamilyEngine(made).ahead(trained)
+        for end in (4, 5):
+            engine.read([Read(session=1, tokens=tokens[:end], rows=1)])
+        lengths.add(len(engine.guessed(1)))
+        assert engine.guessed(1) == wanted[: len(engine.guessed(1))]
+    assert len(lengths) > 1
