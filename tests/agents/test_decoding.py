@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import speakers
-from speakers import emptied, kept
+from speakers import LONG, QUESTION, emptied, kept
 
 from aiflow.agents.agent import Agent
 from aiflow.agents.decoding.events import Decoded, Final, Provisional
@@ -121,7 +121,9 @@ async def test_bytes_are_what_the_links_carried(folders: dict[str, str]) -> None
 
 
 async def test_events_agree_with_the_answer(home: Deployment) -> None:
-    items = [e async for e in home["small"].speculative_stream("one", judges=[home["mid"], home["big"]])]
+    # A long answer, so that judges that decode by themselves cannot end it before the device has drafted.
+    long = home["small"].speculative_stream(QUESTION, judges=[home["mid"], home["big"]], options=LONG)
+    items = [e async for e in long]
     answer = items[-1]
     assert isinstance(answer, Decoded)
     assert "".join(e.text for e in items if isinstance(e, Final)) == answer.text
