@@ -91,7 +91,10 @@ class Drafter(nn.Module):
             raise WeightsError(f"{folder} drafts for a model of size {kept.hidden_size}, not {config.hidden_size}.")
         made, reader = cls(config, width=kept.width, blocks=kept.blocks), Reader(Path(folder) / WEIGHTS)
         weight = family.parts.text.embed_tokens.weight
-        made.load_state_dict({name: reader.read(name, dtype=weight.dtype) for name in made.state_dict()})
+        try:
+            made.load_state_dict({name: reader.read(name, dtype=weight.dtype) for name in made.state_dict()})
+        except RuntimeError as error:  # shapes that do not fit
+            raise WeightsError(f"the drafter in {folder} was made for another family; train one for this.") from error
         return made.to(weight).eval()
 
 

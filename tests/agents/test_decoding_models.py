@@ -135,3 +135,6 @@ async def test_a_family_with_a_drafter_reads_ahead_and_says_the_same(tmp_path: P
     assert isinstance(speaking.engine(loaded), AheadEngine)
     part = loading.load(f"{tmp_path / 'big'}#1:0", device="cpu", dtype="float32", max_context=None)
     assert part.drafter is None
+    (tmp_path / "small" / "drafter").mkdir()  # a plain model's folder may hold anything of that name
+    (tmp_path / "small" / "drafter" / "config.json").write_text("{}")
+    assert loading.load(small, device="cpu", dtype="float32", max_context=None).drafter is None

@@ -53,7 +53,9 @@ def drafter(source: str, model: Any) -> Any | None:
     from aiflow.collaboration.familial.family import Family
 
     folder = Path(source) / drafter.FOLDER
-    if not (folder / "config.json").is_file() or model.config.get_text_config().num_hidden_layers != _depth(source):
+    if _kind(Path(source) / "config.json") != "aiflow_family" or not (folder / "config.json").is_file():
+        return None
+    if model.config.get_text_config().num_hidden_layers != _depth(source):
         return None
     return drafter.Drafter.from_pretrained(folder, Family(model))
 

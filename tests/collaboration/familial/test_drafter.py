@@ -125,6 +125,18 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     other = Family(LlamaForCausalLM(LlamaConfig(**{**SIZES, "hidden_size": 64})))
     with pytest.raises(WeightsError, match="a model of size 32, not 64"):
         Drafter.from_pretrained(tmp_path, other)
+    torch.manual_seed(0)
+    wider = Family(LlamaForCausalLM(LlamaConfig(**{**SIZES, "intermediate_size": 64})))
+    with pytest.raises(WeightsError, match="another family"):
+        Drafter.from_pretrained(tmp_path, wider)
     (tmp_path / "model.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes()[:2000])
+    with pytest.raises(WeightsError):
+        Drafter.from_pretrained(tmp_path, made)
+
+
+def test_a_drafter_without_weights_is_told(tmp_path: Path) -> None:
+    made = family()
+    drafter(made).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
     with pytest.raises(WeightsError):
         Drafter.from_pretrained(tmp_path, made)
