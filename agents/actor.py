@@ -68,6 +68,11 @@ class ModelActor:
         worker = await self._worker()
         return not isinstance(worker, bytes) and worker.cancel(request)
 
+    async def call(self, part: str, payload: bytes) -> bytes:
+        """The reply of a part of the worker."""
+        worker = await self._worker()
+        return worker if isinstance(worker, bytes) else await worker.call(part, payload)
+
     async def card(self) -> bytes:
         """What others must know to decode with it."""
         worker = await self._worker()

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from aiflow import aio
 from aiflow.agents import wire
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
     from aiflow.agents.decoding.events import Decoded, Event
     from aiflow.agents.decoding.wire import Card
+    from aiflow.agents.split.events import Event as SplitEvent
+    from aiflow.agents.split.events import Split
+    from aiflow.agents.split.how import How
+    from aiflow.agents.tofc.events import Looked
 
 LOAD_SECONDS = 900.0
 T = TypeVar("T")
@@ -48,6 +52,7 @@ class Agent:
         self.abilities: list[Callable[[Agent], BaseTool]] = []
         self.host = host
         self.card: Card | None = None  # what others must know to decode with it, once somebody asked
+        self.facts: dict[str, Any] = {}  # what parts of its worker have said of themselves
         self._purse = Purse()
 
     def __repr__(self) -> str:
@@ -180,6 +185,61 @@ class Agent:
             async for event in events:
                 yield event
 
+    async def split_infer(self, messages: Any, *, server: "Agent", **how: "Unpack[How]") -> "Split":
+        """Like ``split_stream``, as one answer."""
+        quiet: How = {**how, "provisional": False}
+        async with aclosing(self.split_stream(messages, server=server, **quiet)) as events:
+            async for event in events:
+                if isinstance(event, Answer):
+                    return event
+        raise BackendError("split inference ended without an answer")
+
+    async def split_stream(
+        self, messages: Any, *, server: "Agent", **how: "Unpack[How]"
+    ) -> "AsyncGenerator[SplitEvent]":
+        """Answers at once from the first blocks while ``server`` goes on from their output: the text is the server's.
+
+        This agent is the device: a member of a family (``FOLDER#2``), or the first ``exit`` blocks of any model that
+        the server has as well; without a branch it waits for the server's tokens. Greedy only; images are looked at
+        here. Yields ``Provisional`` text, ``TakenBack`` where the server says something else, ``Final`` pieces that
+        never change, and the ``Split`` answer last (`agents.split.events`). Further arguments: `agents.split.how.How`.
+        Raises InputError (also for agents of different families), TopologyError, AgentDiedError, DeadlineError,
+        BackendError.
+        """
+        from aiflow.agents.split.drive import split
+
+        async with aclosing(split(self, messages, server, how)) as events:
+            async for event in events:
+                yield event
+
+    async def tofc_answer(
+        self,
+        image: Any,
+        question: Any,
+        *,
+        server: "Agent",
+        tokens: int | None = None,
+        level: int | None = None,
+        deadline: float | None = None,
+        options: Options | Mapping[str, Any] | None = None,
+        sender: str | None = None,
+    ) -> "Looked":
+        """Sees ``image`` and sends ``server`` a few quantised features of it, on which that answers ``question``.
+
+        Both have the same vision language model with its feature codec; this agent may have a member of its family.
+        ``image``: an ``aiflow.Image``, a file's bytes or path, a data URL, a PIL image, or uint8 pixels (height, width,
+        3); it belongs to the last turn of ``question``, a conversation as for ``ask``. ``tokens`` are the features to
+        send, ``level`` their quality; None: the best that the link, as measured, should carry by the deadline.
+        ``deadline``, ``options``, ``sender`` as in ``ask``; the first meeting of the agents is not under the deadline.
+        Raises InputError (also for different codecs), UnsupportedModelError for a model that sees nothing, WeightsError
+        for one without a codec, TopologyError, AgentDiedError, DeadlineError, BackendError.
+        """
+        from aiflow.agents.tofc.drive import look
+
+        return await look(
+            self, image, question, server, tokens=tokens, level=level, deadline=deadline, options=options, sender=sender
+        )
+
     async def _pump(self, payload: bytes, sender: str, channel: Channel[bytes], sent: dict[str, int]) -> None:
         try:
             sent.update((await self.network.send(sender, self.node, len(payload))).bytes)
@@ -218,6 +278,18 @@ class Agent:
     def speculative_stream_sync(self, messages: Any, **arguments: Any) -> "Iterator[Event]":
         """``speculative_stream`` for synchronous code (arguments as there)."""
         return _stepped(self.speculative_stream(messages, **arguments))
+
+    def split_infer_sync(self, messages: Any, *, server: "Agent", **how: "Unpack[How]") -> "Split":
+        """``split_infer`` for synchronous code (arguments as there)."""
+        return aio.run(self.split_infer(messages, server=server, **how))
+
+    def split_stream_sync(self, messages: Any, *, server: "Agent", **how: "Unpack[How]") -> "Iterator[SplitEvent]":
+        """``split_stream`` for synchronous code (arguments as there)."""
+        return _stepped(self.split_stream(messages, server=server, **how))
+
+    def tofc_answer_sync(self, image: Any, question: Any, **arguments: Any) -> "Looked":
+        """``tofc_answer`` for synchronous code (arguments as there)."""
+        return aio.run(self.tofc_answer(image, question, **arguments))
 
     def tools(self, sender: str | None = None) -> "list[BaseTool]":
         """Its abilities as LangChain tools, asked from node ``sender``: ``ask_<name>`` and what others added."""

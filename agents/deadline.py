@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from math import isnan
+from math import inf, isnan
 from typing import Any
 
 from aiflow.clock import Clock
@@ -20,6 +20,11 @@ class Deadline:
             raise InputError(f"deadline={seconds!r} is not usable; give seconds, such as 2.5, or None.")
         self._seconds, self._clock, self._agent, self._doing = seconds, clock, agent, doing
         self._moment = None if seconds is None else clock.now() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds until the moment; infinite if there is none."""
+        return inf if self._moment is None else self._moment - self._clock.now()
 
     @asynccontextmanager
     async def limit(self) -> AsyncIterator[None]:

@@ -34,6 +34,9 @@ class Host(Protocol):
     def cancel(self, request: str) -> None:
         """Ends a request early; neither waits nor fails."""
 
+    async def call(self, part: str, payload: bytes) -> bytes:
+        """Hands a part of the worker (`agents.worker.PARTS`) a message; its reply. Raises AgentDiedError."""
+
     async def card(self) -> bytes:
         """What others must know to decode with it (`agents.decoding.wire`). Raises AgentDiedError."""
 
@@ -80,6 +83,10 @@ class LocalHost:
     def cancel(self, request: str) -> None:
         """Ends a request early."""
         self.worker.cancel(request)
+
+    async def call(self, part: str, payload: bytes) -> bytes:
+        """A part's reply."""
+        return await self.worker.call(part, payload)
 
     async def card(self) -> bytes:
         """What others must know to decode with it."""
@@ -147,6 +154,13 @@ class RayHost:
             await self.ready()
         async for message in self._messages(self.actor.stream.remote(payload)):
             yield message
+
+    async def call(self, part: str, payload: bytes) -> bytes:
+        """A part's reply."""
+        if not self._up:
+            await self.ready()
+        reply: bytes = await self._result(self.actor.call.remote(part, payload))
+        return reply
 
     async def card(self) -> bytes:
         """What others must know to decode with it."""

@@ -29,6 +29,16 @@ class Speaks(Protocol):
         """The model's logits and its tokenizer. Raises InputError for a model that cannot."""
 
 
+class Part(Protocol):
+    """A further ability of a worker, made of its back end and its clock at its first call: bytes in, bytes out."""
+
+    async def call(self, payload: bytes) -> bytes:
+        """The reply to a message. What it raises travels to the caller."""
+
+    def close(self) -> None:
+        """Frees what it holds."""
+
+
 class Asks(Protocol):
     """An agent as graphs see it: a name, what it is good at, where it is, and two ways to ask it."""
 

@@ -7,11 +7,12 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from aiflow.agents import wire
 from aiflow.agents.call import Call
-from aiflow.agents.interface import Backend
+from aiflow.agents.interface import Backend, Part
 from aiflow.clock import Clock, RealClock
 from aiflow.errors import AiflowError, InputError, MessageError, ProtocolError
 from aiflow.types import Usage
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from aiflow.agents.decoding.speaker import Speaker
 
 log = logging.getLogger(__name__)
+
+PARTS = {"split": "aiflow.agents.split.part", "tofc": "aiflow.agents.tofc.part"}
+"""Modules of further abilities, by name; each has a class ``Part``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,7 @@ class Worker:
         self._calls: dict[str, Call] = {}
         self._done = Totals()
         self._party: Party | None = None
+        self.parts: dict[str, Part] = {}
 
     @property
     def party(self) -> "Party":
@@ -79,6 +84,20 @@ class Worker:
         if call is not None:
             call.cancel()
         return call is not None
+
+    async def call(self, part: str, payload: bytes) -> bytes:
+        """Hands one of ``PARTS`` a message; its reply, or an ``error``. Never raises but for its own cancellation."""
+        try:
+            if part not in PARTS:
+                raise MessageError(f"a worker has no part {part!r}")
+            if part not in self.parts:
+                self.parts[part] = import_module(PARTS[part]).Part(self._backend, self._clock)
+            return await self.parts[part].call(payload)
+        except AiflowError as error:
+            return wire.encode_error("", error)
+        except Exception as error:  # a bug, or a model's failure: its traceback to the log, one line to the caller
+            log.exception("part %s failed", part)
+            return wire.encode_error("", error)
 
     async def handle(self, payload: bytes, *, deltas: bool = True) -> AsyncGenerator[bytes]:
         """Yields the reply to an ``ask``: deltas (if wanted), then exactly one ``answer`` or ``error``.
@@ -131,4 +150,6 @@ class Worker:
             call.cancel()
         if self._party is not None:
             self._party.close()
+        for part in self.parts.values():
+            part.close()
         await self._backend.close()

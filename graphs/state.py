@@ -1,7 +1,7 @@
 """What the graphs remember: text, names and small JSON, so that every LangGraph checkpointer can keep it."""
 
 import time
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from langgraph.graph import MessagesState
 
@@ -23,6 +23,7 @@ class Record(TypedDict):
     prompt_tokens: int
     completion_tokens: int
     bytes: dict[str, int]  # by link
+    parts: NotRequired[dict[str, float]]  # of the seconds of a shared inference: device, link, server
 
 
 class State(MessagesState, total=False):
@@ -41,7 +42,7 @@ def record(
 ) -> Record:
     """A record of what ``agent`` did since ``started`` (Unix seconds), with what ``answer`` says that it cost."""
     answer = answer or Answer(text="")
-    return Record(
+    made = Record(
         step=step,
         agent=agent.name,
         node=agent.node,
@@ -54,3 +55,7 @@ def record(
         completion_tokens=answer.usage.completion_tokens,
         bytes=dict(answer.bytes),
     )
+    parts = {name: getattr(answer, f"{name}_seconds", None) for name in ("device", "link", "server")}
+    if known := {name: seconds for name, seconds in parts.items() if seconds is not None}:
+        made["parts"] = known
+    return made

@@ -1,4 +1,4 @@
-"""`aiflow train nano`, `family` and `drafter`: models from a seed, resumable, one worker process per stage.
+"""`aiflow train nano`, `family`, `drafter` and `tofc`: models from a seed, resumable, one worker process per stage.
 
 Stages come in waves; a stage alone in its wave gets two threads, the others run two at a time with one thread each.
 Last, the skills are measured on the held-out suites and the model cards written from the measurements.
@@ -21,9 +21,12 @@ WAVES = {
     "nano": (("base",), ("server", "math", "islands", "text", "minerals", "code")),
     "family": (("generalist", "tower"), ("model", "hpcd"), ("family",)),
     "drafter": (("family/drafter",),),
+    "tofc": (("family/tofc",),),
 }
 """What each group trains, in order; a wave needs the ones before it."""
-FAMILY_STAGES = ("tower", "model", "family", "hpcd", "family/drafter")
+FAMILY_STAGES = ("tower", "model", "family", "hpcd", "family/drafter", "family/tofc")
+OF_FAMILY = ("drafter", "tofc")
+"""Groups that need the vision family, and add to its folder."""
 
 
 class TrainingError(AiflowError, RuntimeError):
@@ -64,8 +67,8 @@ def train(
     Args:
         out: folder of the weights; a group "nano" in part and the group "family" need ``out / "base"``, which for the
             family is copied from the shipped weights if it is not there.
-        group: "nano" (the devices and the server), "family" (the vision family and the low-rank one), or "drafter" (of
-            the vision family in ``out``).
+        group: "nano" (the devices and the server), "family" (the vision family and the low-rank one), "drafter" or
+            "tofc" (the drafter, or the feature codec, of the vision family in ``out``).
         seed: decides data, initial weights and order.
         only: the stages to train, of `WAVES`; all by default.
         resume: continue from the checkpoints and skip stages that are complete.
@@ -75,8 +78,8 @@ def train(
         evaluate: measure the skills and write the model cards.
 
     Raises:
-        UsageError: for an unknown model name, a scale that is not positive, an adapter without a base, or a drafter
-            without a family.
+        UsageError: for an unknown model name, a scale that is not positive, an adapter without a base, or a drafter or
+            codec without a family.
         TrainingError: if a worker fails.
     """
     stages = [stage for wave in WAVES[group] for stage in wave]
@@ -85,7 +88,7 @@ def train(
     waves = [[stage for stage in wave if only is None or stage in only] for wave in WAVES[group]]
     if scale <= 0:
         raise UsageError(f"the scale of the training must be above 0, not {scale}")
-    if group == "drafter":
+    if group in OF_FAMILY:
         if not (out / "family" / "model.safetensors").is_file():
             raise UsageError(f"there is no family in {out}; make it first with `aiflow train family`")
     elif "base" not in waves[0] and not (out / "base" / "model.safetensors").is_file():
@@ -107,6 +110,10 @@ def train(
         from aiflow.nano.family.cards import ship
 
         ship(out)
+    elif group == "tofc":
+        from aiflow.nano.family import profile
+
+        profile.ship(out)
 
 
 async def _stages(waves: Sequence[Sequence[str]], plan: _Plan) -> None:

@@ -177,7 +177,14 @@ class Party:
                 f"the conversation has {len(prompt.ids)} tokens and the agents read {asked.context}, the answer "
                 "included; shorten the conversation or use models with a longer context."
             )
-        scribe = Scribe(asked, speaker.decode, (*asked.stop, *prompt.stop), limit)
+        scribe = Scribe(
+            speaker.decode,
+            names=asked.names,
+            ends=asked.ends,
+            stop=(*asked.stop, *prompt.stop),
+            limit=limit,
+            provisional=asked.provisional,
+        )
         return _Start(job=_job(asked, prompt.ids, limit, speaker), said=[], extra=prompt.extra, scribe=scribe)
 
     def _seat(self, sitting: Sitting, asked: wire.Draft | wire.Judge, start: _Start) -> None:

@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from aiflow.agents import wire as replies
 from aiflow.agents.backends.transformers.writer import Writer
@@ -20,7 +20,6 @@ _CONTEXT = 4  # tokens before others that their text may depend on
 
 if TYPE_CHECKING:
     from aiflow.collaboration.decoding.node import Seat
-    from aiflow.collaboration.decoding.tier import Tier
 
 
 class Outbox:
@@ -87,13 +86,53 @@ class Sitting:
         self.outbox.put(wire.NEWS, replies.encode_error(self.key, error))
 
 
+class Said(Protocol):
+    """What a scribe reads of a device: a `Tier`, or the front of a split inference.
+
+    tokens:  prompt ... ``start`` | answer ... ``final`` | ... ``above`` | ... ``own``
+    """
+
+    @property
+    def tokens(self) -> list[int]:
+        """Of the prompt and the answer."""
+
+    @property
+    def final(self) -> int:
+        """Tokens below this place never change."""
+
+    @property
+    def above(self) -> int:
+        """Those below it are the neighbour's, those from there on its own."""
+
+    @property
+    def own(self) -> int:
+        """The place after the last token."""
+
+    @property
+    def start(self) -> int:
+        """Place of the answer's first token."""
+
+    @property
+    def answer(self) -> list[int]:
+        """Final tokens of the answer."""
+
+
 class Scribe:
     """Writes the text of final tokens, one by one, and says when the answer is over."""
 
-    def __init__(self, opened: wire.Draft, decode: Callable[[list[int]], str], stop: Sequence[str], limit: int) -> None:
-        """``limit``: tokens of the answer at most."""
-        self._decode, self._limit, self._names = decode, limit, opened.names
-        self._ends, self._provisional = frozenset(opened.ends), opened.provisional
+    def __init__(
+        self,
+        decode: Callable[[list[int]], str],
+        *,
+        names: Sequence[str],
+        ends: Iterable[int],
+        stop: Sequence[str],
+        limit: int,
+        provisional: bool,
+    ) -> None:
+        """``names``: of the agents, the device first; ``limit``: tokens of the answer at most."""
+        self._decode, self._limit, self._names = decode, limit, names
+        self._ends, self._provisional = frozenset(ends), provisional
         self._writer = Writer(decode, stop)
         self._count = 0
         self._shown: list[tuple[str, int, str]] = []
@@ -103,7 +142,7 @@ class Scribe:
         """Whether the answer has ended."""
         return self._finish is not None
 
-    def news(self, tier: "Tier") -> wire.News | None:
+    def news(self, tier: Said) -> wire.News | None:
         """What changed at the device's tier; None: nothing that the asker wants to know."""
         if self.over():
             return None
@@ -129,13 +168,13 @@ class Scribe:
             self._finish = "length"
         return text
 
-    def _open(self, tier: "Tier") -> list[tuple[str, int, str]]:
+    def _open(self, tier: Said) -> list[tuple[str, int, str]]:
         spans = [(tier.final, tier.above, self._names[min(1, len(self._names) - 1)])]
         spans.append((tier.above, tier.own, self._names[0]))
         shown = [(self._after(tier, begin, end), begin - tier.start, name) for begin, end, name in spans]
         return [one for one in shown if one[0]]
 
-    def _after(self, tier: "Tier", begin: int, end: int) -> str:
+    def _after(self, tier: Said, begin: int, end: int) -> str:
         """The text of these tokens, where they stand."""
         first = max(tier.start, begin - _CONTEXT)
         return self._decode(tier.tokens[first:end])[len(self._decode(tier.tokens[first:begin])) :]

@@ -3,7 +3,8 @@
 ========================  =========================================================================================
 a family                  ``family`` (`Family`, `Member`), ``branch``, ``linear``, ``kinds``, ``files`` (on disk)
 using it                  ``session`` (any exit at any token), ``generate`` (exits by confidence), ``running``,
-                          ``split`` (messages between its parts)
+                          ``split``, ``verdict`` (messages between its parts), ``front`` and ``back`` (device and
+                          server of split inference), ``ring``, ``drive``
 decomposing weights       ``factor`` (whitened SVD), ``ranks`` (one budget), ``decompose`` (layer by layer),
                           ``checkpoint*`` (models on disk), ``nested`` (members in one file), ``store`` (the file)
 training it               ``branching`` (branches from the next block), ``training`` (EESB), ``hpcd``,

@@ -90,7 +90,7 @@ class Family(nn.Module):
         full = self.whole and member.exit == self.depth
         if full and member.keep is not None:
             raise InputError(f"the full model (exit {self.depth}) has no branch; leave out keep={member.keep}.")
-        bare = member.keep == 0 and 1 <= member.exit <= self.depth
+        bare = member.keep == 0 and 0 <= member.exit <= self.depth
         if not full and not bare and str(member.exit) not in self.branches:
             there = ", ".join(map(str, self.exits)) or "none"
             raise InputError(f"exit {member.exit} is not in this family; its exits are {there}.")
@@ -105,6 +105,17 @@ class Family(nn.Module):
         if branch is None:
             return self.backbone if len(blocks) == self.depth else with_blocks(self.backbone, blocks)
         return with_blocks(self.backbone, [*blocks, *branch.blocks], norm=branch.norm, head=branch.head)
+
+    def part(self, member: Member) -> "Family":
+        """What a device needs of the family to be ``member``, sharing the weights; see also `from_pretrained`.
+
+        Raises InputError.
+        """
+        branch = self.branch(member)
+        if self.depth == member.exit and branch is None:
+            return self
+        below = with_blocks(self.backbone, list(self.parts.text.layers[: member.exit]))
+        return Family(below, {} if branch is None else {member.exit: branch}, whole=False).eval()
 
     def count(self, member: Member) -> int:
         """Parameters a member uses: embeddings and LM head (tied: once), vision parts, norm, blocks, branch."""

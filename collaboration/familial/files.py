@@ -164,7 +164,7 @@ def _config(kept: Description) -> Any:
 
 def _check(kept: Description, member: Member, depth: int) -> None:
     there = (*sorted(kept.branches), depth)
-    if not 1 <= member.exit <= depth or (member.exit not in there and member.keep != 0):
+    if not 0 <= member.exit <= depth or (member.exit not in there and member.keep != 0):
         raise InputError(f"exit {member.exit} is not in this family; its exits are {', '.join(map(str, there))}.")
 
 

@@ -27,6 +27,17 @@ class _Stack:
         self.blocks, self.cache, self.done = blocks, DynamicCache(), 0
         self.waiting: list[Tensor] = []
 
+    @property
+    def end(self) -> int:
+        """The place after the last input that is here."""
+        return self.done + sum(w.shape[1] for w in self.waiting)
+
+    def take(self, h_BTD: Tensor, start: int) -> None:
+        """Inputs of the places from ``start`` on; what is here already is skipped."""
+        new_BTD = h_BTD[:, max(0, self.end - start) :]
+        if new_BTD.shape[1]:
+            self.waiting.append(new_BTD)
+
     def crop(self, length: int) -> None:
         if self.done > length:
             for layer in self.cache.layers:
@@ -41,13 +52,13 @@ class Session:
     """The state of one conversation (B rows in step). ``length`` tokens have been fed."""
 
     def __init__(self, family: Family, members: Sequence[Member] | None = None) -> None:
-        """``members``: what may be asked for; by default every exit with its whole branch, and the full model.
+        """``members``: what may be asked for (none: hidden states only); by default every exit and the full model.
 
         Raises:
             InputError: if the family lacks one of them.
         """
         self.family = family
-        self.members = tuple(members or (m for m, _ in family.members()))
+        self.members = tuple((m for m, _ in family.members()) if members is None else members)
         self._own = family.parts
         self._trunk = [_Stack([layer]) for layer in self._own.text.layers]
         self._tops: dict[Member, _Stack] = {}
@@ -74,8 +85,20 @@ class Session:
             raise InputError("give either token ids or embeddings.")
         h_BTD = self.family.embed(ids_BT) if embeds is None and ids_BT is not None else embeds
         assert h_BTD is not None
+        start = self.length
         self._append(h_BTD, mask_BT)
-        self._trunk[0].waiting.append(h_BTD)
+        self._hand_on(h_BTD, 0, start)
+
+    def fill(self, embeds_BTD: Tensor) -> None:
+        """Gives the first block the next inputs of tokens that came as hidden states, so that `push` can go on.
+
+        Raises:
+            InputError: for more embeddings than tokens that lack them.
+        """
+        start = self.reached(0)
+        if start + embeds_BTD.shape[1] > self.length:
+            raise InputError(f"{embeds_BTD.shape[1]} embeddings for {self.length - start} tokens that lack them.")
+        self._trunk[0].take(embeds_BTD, start)
 
     def resume(self, h_BTD: Tensor, exit_: int, mask_BT: Tensor | None = None) -> None:
         """Appends tokens by their hidden states (B, T, D) after ``exit_`` blocks, computed elsewhere.
@@ -83,17 +106,30 @@ class Session:
         Raises:
             InputError: if earlier tokens still wait below that exit here.
         """
-        if not 1 <= exit_ <= len(self._trunk):
-            raise InputError(f"exit {exit_} is not usable; the backbone has the exits 1 to {len(self._trunk)}.")
-        if exit_ < len(self._trunk):
-            there = self._trunk[exit_].done + sum(w.shape[1] for w in self._trunk[exit_].waiting)
-            if there != self.length:
-                raise InputError(f"{self.length - there} earlier tokens have not reached exit {exit_}; advance first.")
+        if not 0 <= exit_ <= len(self._trunk):
+            raise InputError(f"exit {exit_} is not usable; the backbone has the exits 0 to {len(self._trunk)}.")
+        there = self.reached(exit_)
+        if there != self.length:
+            raise InputError(f"{self.length - there} earlier tokens have not reached exit {exit_}; advance first.")
         self._append(h_BTD, mask_BT)
-        self._hand_on(h_BTD, exit_)
+        self._hand_on(h_BTD, exit_, there)
 
-    def advance(self, member: Member, *, last: bool = False) -> Tensor:
-        """Logits (B, T, V) of a member for all tokens it has not read yet, or only for the last one.
+    def reached(self, exit_: int) -> int:
+        """Tokens whose hidden states after ``exit_`` blocks came here or were computed here."""
+        stacks = self._trunk[exit_ : exit_ + 1] or [t for m, t in self._tops.items() if m.exit == exit_]
+        return stacks[0].end if stacks else self._trunk[exit_ - 1].done
+
+    def reach(self, exit_: int) -> Tensor | None:
+        """Runs the blocks below ``exit_`` on all that waits for them; their new hidden states (B, T, D), if any."""
+        out_BTD = None
+        for index in range(exit_):
+            out_BTD = self._work_off(self._trunk[index])
+            if out_BTD is not None:
+                self._hand_on(out_BTD, index + 1, self._trunk[index].done - out_BTD.shape[1])
+        return out_BTD
+
+    def advance(self, member: Member, *, last: int = 0) -> Tensor:
+        """Logits (B, T, V) of a member for all tokens it has not read yet, or only for the ``last`` ones (0: all).
 
         Raises:
             InputError: if the member was not declared, or has read everything.
@@ -101,16 +137,13 @@ class Session:
         top = self._tops.get(member)
         if top is None:
             raise InputError(f"member {member} was not declared; this session has {', '.join(map(str, self.members))}.")
-        for index in range(member.exit):
-            out_BTD = self._work_off(self._trunk[index])
-            if out_BTD is not None:
-                self._hand_on(out_BTD, index + 1)
+        self.reach(member.exit)
         h_BTD = self._work_off(top)
         if h_BTD is None:
             raise InputError(f"member {member} has read all {self.length} tokens; feed more before asking again.")
         branch = self.family.branch(member)
         norm = branch.norm if branch is not None and branch.norm is not None else self._own.text.norm
-        logits: Tensor = self.family.head(member)(norm(h_BTD[:, -1:] if last else h_BTD))
+        logits: Tensor = self.family.head(member)(norm(h_BTD[:, -last:]))
         return logits
 
     def feed(
@@ -125,6 +158,11 @@ class Session:
         self.push(ids_BT, embeds=embeds, mask_BT=mask_BT)
         new = (ids_BT if ids_BT is not None else embeds).shape[1]  # type: ignore[union-attr]
         return self.advance(member or self.members[-1])[:, -new:]
+
+    def caches(self, exit_: int = 0) -> list[Tensor]:
+        """Keys and values of the backbone's blocks from ``exit_`` on, as far as they were computed."""
+        layers = [layer for stack in self._trunk[exit_:] for layer in stack.cache.layers if layer.is_initialized]
+        return [t for layer in layers for t in (layer.keys, layer.values)]
 
     def crop(self, length: int) -> None:
         """Forgets all tokens from place ``length`` on. Raises InputError outside 0..length."""
@@ -145,12 +183,9 @@ class Session:
         positions_BT = (before_B1 + mask_BT.long().cumsum(-1) - 1).clamp(min=0)
         self._positions_BK = torch.cat([self._positions_BK, positions_BT], 1)
 
-    def _hand_on(self, h_BTD: Tensor, depth: int) -> None:
-        if depth < len(self._trunk):
-            self._trunk[depth].waiting.append(h_BTD)
-        for member, top in self._tops.items():
-            if member.exit == depth:
-                top.waiting.append(h_BTD)
+    def _hand_on(self, h_BTD: Tensor, depth: int, start: int) -> None:
+        for stack in (*self._trunk[depth : depth + 1], *(t for m, t in self._tops.items() if m.exit == depth)):
+            stack.take(h_BTD, start)
 
     def _work_off(self, stack: _Stack) -> Tensor | None:
         """Runs a stack on what waits for it; None if nothing does."""

@@ -37,11 +37,14 @@ class Activations:
         session: which conversation.
         epoch: counts how often the sender took tokens back; within an epoch a place never changes its token.
         base: place of the first token.
-        exit: blocks that the sender has run.
+        exit: blocks that the sender has run; 0: the hidden states are embeddings.
         ids_N: token ids, for lost state and for text that is shown.
         h_ND: hidden states; None: ids only, the receiver runs all blocks.
         kept: tokens at places below it are those of the epoch that the receiver acknowledged last; it keeps them when
             it sees a new epoch. 0 makes it start anew.
+        since: the epoch that ``kept`` is about; a receiver that has only seen earlier ones starts anew.
+        decided: tokens at places below it are not to be judged: the prompt, and what the receiver has judged or, by the
+            sender's policy, need not judge.
     """
 
     session: str
@@ -51,6 +54,8 @@ class Activations:
     ids_N: Tensor
     h_ND: Tensor | None = None
     kept: int = 0
+    since: int = 0
+    decided: int = 0
 
     @property
     def end(self) -> int:
@@ -74,6 +79,7 @@ class Activations:
             InputError: for shapes that do not fit, an unknown dtype, values that are not finite or ids out of range.
         """
         fields: dict[str, Any] = {"s": self.session, "e": self.epoch, "p": self.base, "x": self.exit, "k": self.kept}
+        fields |= {"v": self.since, "f": self.decided}
         ids_N = self.ids_N.detach().cpu()
         if ids_N.ndim != 1 or ids_N.is_floating_point() or not len(ids_N):
             raise InputError(f"token ids of shape {tuple(ids_N.shape)}, {ids_N.dtype}: give integers (N,), N >= 1.")
@@ -94,19 +100,25 @@ class Activations:
         Raises:
             ProtocolError: a subclass, for anything that is not such a message.
         """
-        packet = codec.decode(data, ACT)
+        return Activations.of(codec.decode(data, ACT))
+
+    @staticmethod
+    def of(packet: codec.Packet) -> "Activations":
+        """Reads a decoded message of the kind ACT. Raises ProtocolError (a subclass)."""
         fields, tensors = packet.fields, packet.tensors
         ids = tensors.get("i")
         if ids is None or ids.ndim != 1 or ids.dtype != np.dtype("<i4") or not len(ids) or int(ids.min()) < 0:
             raise MessageError("the token ids of a message are missing or are no row of ids.")
         return Activations(
-            session=_text(fields.get("s")),
-            epoch=_count(fields.get("e"), "epoch"),
-            base=_count(fields.get("p"), "position"),
-            exit=_count(fields.get("x"), "exit", least=1),
+            session=text(fields.get("s")),
+            epoch=count(fields.get("e"), "epoch"),
+            base=count(fields.get("p"), "position"),
+            exit=count(fields.get("x"), "exit"),
             ids_N=torch.from_numpy(ids.astype(np.int64)),
             h_ND=None if fields.get("d") is None else _unpack(tensors, fields["d"], len(ids)),
-            kept=_count(fields.get("k"), "kept part"),
+            kept=count(fields.get("k"), "kept part"),
+            since=count(fields.get("v"), "epoch"),
+            decided=count(fields.get("f"), "decided part"),
         )
 
 
@@ -127,9 +139,9 @@ class Ack:
         """Unpacks a message. Raises ProtocolError (a subclass)."""
         fields = codec.decode(data, ACK).fields
         return Ack(
-            session=_text(fields.get("s")),
-            epoch=_count(fields.get("e"), "epoch"),
-            next_position=_count(fields.get("p"), "position"),
+            session=text(fields.get("s")),
+            epoch=count(fields.get("e"), "epoch"),
+            next_position=count(fields.get("p"), "position"),
         )
 
 
@@ -155,9 +167,10 @@ class Inbox:
         Raises:
             MessageError: of another session, or not of this model; nothing has changed then.
         """
-        self._check(message)
+        self.check(message)
         if message.epoch > self.epoch:
-            self.epoch, self.next_position = message.epoch, min(self.next_position, message.kept)
+            kept = message.kept if self.epoch >= message.since else 0
+            self.epoch, self.next_position = message.epoch, min(self.next_position, kept)
         late = message.epoch < self.epoch or message.end <= self.next_position
         if late or message.base > self.next_position:
             return None
@@ -165,10 +178,11 @@ class Inbox:
         self.next_position = message.end
         return new
 
-    def _check(self, message: Activations) -> None:
+    def check(self, message: Activations) -> None:
+        """Raises MessageError for a message of another session, or one that is not of this model."""
         if message.session != self.session:
             raise MessageError(f"a message of session {message.session!r} reached {self.session!r}.")
-        if not 1 <= message.exit <= self.depth:
+        if not 0 <= message.exit <= self.depth:
             raise MessageError(f"a message from exit {message.exit} reached a model of {self.depth} blocks.")
         if message.h_ND is not None and message.h_ND.shape[1] != self.width:
             raise MessageError(f"hidden states of width {message.h_ND.shape[1]} reached a model of {self.width}.")
@@ -254,13 +268,15 @@ def _unpack(tensors: dict[str, NDArray[Any]], dtype: Any, count: int) -> Tensor:
     return h_ND
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """The session of a message. Raises MessageError."""
     if not isinstance(value, str):
         raise MessageError(f"the session of a message is {value!r}, no text.")
     return value
 
 
-def _count(value: Any, what: str, least: int = 0) -> int:
+def count(value: Any, what: str, least: int = 0) -> int:
+    """A whole number of a message. Raises MessageError."""
     if type(value) is not int or value < least:
         raise MessageError(f"the {what} of a message is {value!r}, no whole number from {least} on.")
     return value

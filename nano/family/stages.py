@@ -1,4 +1,4 @@
-"""The stages of `aiflow train family`: tower, model, family, and hpcd; and of `aiflow train drafter`.
+"""The stages of `aiflow train family`: tower, model, family, and hpcd; and of `aiflow train drafter` and `tofc`.
 
 Each runs in a process of its own.
 
@@ -18,6 +18,7 @@ from typing import Any
 
 from aiflow.collaboration.fitting import Recipe
 from aiflow.nano import tokenizer as tok
+from aiflow.nano.family import compression
 from aiflow.nano.stages import scaled, tell, versions
 
 RECIPES = {
@@ -27,6 +28,7 @@ RECIPES = {
     "family": Recipe(steps=3000, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
     "branches": Recipe(steps=700, lr=1e-3, muon_lr=1e-3, warmup=20, decay=0.9, batch_tokens=2048, every=50),
     "family/drafter": Recipe(steps=5000, lr=2e-3, muon_lr=2e-3, warmup=30, decay=0.8, batch_tokens=2048, every=50),
+    "family/tofc": Recipe(steps=4000, lr=1e-3, muon_lr=1e-3, warmup=30, decay=0.9, batch_tokens=3072, every=50),
     "model": Recipe(steps=7000, lr=1e-3, muon_lr=1e-3, warmup=50, decay=0.0, batch_tokens=2048, every=50),
 }
 IMAGES = 64
@@ -284,7 +286,14 @@ def drafter(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool
     return {**state, "parameters": sum(p.numel() for p in made.parameters())}
 
 
-STAGES = {"tower": tower, "model": model, "family": family, "hpcd": hpcd, "family/drafter": drafter}
+STAGES = {
+    "tower": tower,
+    "model": model,
+    "family": family,
+    "hpcd": hpcd,
+    "family/drafter": drafter,
+    "family/tofc": compression.tofc,
+}
 
 
 if __name__ == "__main__":

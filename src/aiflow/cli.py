@@ -1,4 +1,4 @@
-"""The command line: ``aiflow demo | run | graph | bench | train | familial``. Knows flags and exit codes, nothing else.
+"""The command line: ``aiflow demo | run | graph | bench | train | familial | tofc``. Knows flags and exit codes.
 
 Results go to stdout, progress to stderr. Exit codes: 0 done, 1 the system failed, 2 the input was wrong, 130 Ctrl-C.
 """
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from aiflow.cli_familial import familial
+from aiflow.cli_tofc import tofc
 from aiflow.errors import AiflowError, UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="End with one JSON object as the last line of stdout.")]
@@ -29,6 +30,7 @@ train = typer.Typer(no_args_is_help=True, help="Train the models that ship.")
 app.add_typer(bench, name="bench")
 app.add_typer(train, name="train")
 app.add_typer(familial, name="familial")
+app.add_typer(tofc, name="tofc")
 
 
 @app.command()
@@ -127,6 +129,37 @@ def bench_decoding(
     decoding.main(parts=part or [], family=family, prompts=prompts, tokens=tokens, plots=plots, json=json)
 
 
+@bench.command("tofc")
+def bench_tofc(
+    part: Annotated[
+        list[str] | None, typer.Option(help="rate, latency, adaptation, speed, fuzz or real (with --data).")
+    ] = None,
+    family: Annotated[Path | None, typer.Option(help="A family's folder, with a codec in it.")] = None,
+    items: Annotated[int, typer.Option(min=2, help="Questions of each of the nine forms.")] = 40,
+    streams: Annotated[int, typer.Option(min=1, help="To fuzz.")] = 100_000,
+    data: Annotated[Path | None, typer.Option(help="A folder with photographs.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="A folder for the figures.")] = None,
+    json: Json = False,
+) -> None:
+    """Feature compression: accuracy against bytes beside JPEG and WebP, latency over links, changing channels."""
+    from aiflow.bench import tofc
+
+    tofc.main(parts=part or [], family=family, items=items, streams=streams, data=data, plots=plots, json=json)
+
+
+@bench.command("split")
+def bench_split(
+    part: Annotated[list[str] | None, typer.Option(help="outages, latency or bytes.")] = None,
+    family: Annotated[Path | None, typer.Option(help="A family's folder.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Of the outages.")] = 100,
+    json: Json = False,
+) -> None:
+    """Split inference: seeded link outages, latency over links beside each side alone, bytes of what travels."""
+    from aiflow.bench import split
+
+    split.main(parts=part or [], family=family, seeds=seeds, json=json)
+
+
 @bench.command("overhead")
 def bench_overhead(
     repeats: Count = 30,
@@ -209,6 +242,20 @@ def train_drafter(
     from aiflow.nano.train import train
 
     train(out, group="drafter", seed=seed, resume=resume)
+
+
+@train.command("tofc")
+def train_tofc(
+    out: Annotated[Path, typer.Option(help="Folder of the weights, with the family in it.")] = Path(
+        "runs/nano/weights"
+    ),
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option(help="Continue from checkpoints.")] = True,
+) -> None:
+    """Train the vision family's feature codec, which sends pictures as few small features: 90 minutes on one core."""
+    from aiflow.nano.train import train
+
+    train(out, group="tofc", seed=seed, resume=resume)
 
 
 def main() -> None:

@@ -31,7 +31,9 @@ def ask(question: str, *, images: Sequence[Path], graph: str, topology: str, tra
     for step in state.get("trace", []) if trace else []:
         sent = show_bytes(sum(step.get("bytes", {}).values()))
         status = "ok" if step.get("ok", True) else f"FAILED {step.get('error', '')}"
-        print(f"{step['step']:<8} {step['agent']:<12} {step['seconds']:7.3f} s  {sent:>9}  {status}", file=sys.stderr)
+        parts = "".join(f"  {name} {seconds:.3f} s" for name, seconds in step.get("parts", {}).items())
+        line = f"{step['step']:<8} {step['agent']:<12} {step['seconds']:7.3f} s  {sent:>9}  {status}{parts}"
+        print(line, file=sys.stderr)
 
 
 def draw(*, graph: str, topology: str) -> None:

@@ -18,7 +18,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out: Path = tmp_path_factory.mktemp("family")
     shutil.copytree(WEIGHTS / "base", out / "base")
     run_text("generalist", out, out / "work", seed=3, scale=0.001)
-    for stage in ("tower", "model", "family", "hpcd", "family/drafter"):
+    for stage in ("tower", "model", "family", "hpcd", "family/drafter", "family/tofc"):
         stages.run(stage, out, out / "work", seed=3, scale=0.001)
     return out
 
@@ -71,6 +71,27 @@ def test_the_drafter_belongs_to_the_family_and_reads_ahead_for_it(
     for end in (8, 9):
         engine.read([Read(session=1, tokens=list(range(20, 20 + end)), rows=1)])
     assert len(engine.guessed(1)) == stages.WIDTH
+
+
+def test_the_codec_belongs_to_the_family_and_brings_pictures_as_few_features(trained: Path) -> None:
+    from aiflow.collaboration.familial.family import Family
+    from aiflow.collaboration.tofc.model import Compressor
+    from aiflow.collaboration.tofc.stream import Coder
+    from aiflow.nano.family.model import pixels
+    from aiflow.nano.visual.suites import suite
+
+    made = Compressor.from_pretrained(
+        trained / "family" / "tofc", Family.from_pretrained(trained / "family", dtype=torch.float32).backbone
+    )
+    image = suite("chartqa", 1)[0].image
+    x_NC = made.adapter.features(pixels(image[None]))[0]
+    coder = Coder(made.codec)
+    for tokens in made.codec.config.tokens:
+        data = coder.encode([x_NC], tokens, 0)
+        assert len(data) < x_NC.numel()
+        assert coder.decode(data).tiles[0].x_MC.shape == (tokens, x_NC.shape[1])
+    report = json.loads((trained / "family" / "tofc" / "training.json").read_text())
+    assert report["step"] == stages.RECIPES["family/tofc"].steps // 1000
 
 
 def test_cards_are_written_from_what_was_measured(trained: Path) -> None:

@@ -87,9 +87,13 @@ class TransformersBackend:
         """
         from aiflow.agents.backends.transformers.speaking import speaker
 
+        return speaker(*self.loaded())
+
+    def loaded(self) -> tuple[Loaded, int]:
+        """The model and its CPU threads, for those that compute with it. Raises BackendError after ``close``."""
         if self._loaded is None:
             raise BackendError("the model was closed; create the back end again.")
-        return speaker(self._loaded, self._threads)
+        return self._loaded, self._threads
 
     async def close(self) -> None:
         """Ends the thread and frees the weights; calls in flight raise BackendError. Idempotent."""

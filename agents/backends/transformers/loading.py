@@ -23,7 +23,8 @@ class Loaded:
     """A model ready to answer.
 
     ``ends``: token ids that end an answer; ``silent``: ids that no answer has, such as an image's; ``context``: tokens
-    of prompt and answer; ``drafter``: a family's own.
+    of prompt and answer; ``drafter``: a family's own; ``member``: which of a family it is, if not the full model;
+    ``source``: the folder or Hub id of its weights.
     """
 
     model: Any
@@ -33,6 +34,8 @@ class Loaded:
     silent: tuple[int, ...]
     context: int
     drafter: Any | None = None
+    member: Any | None = None
+    source: str = ""
 
 
 def load(name: str, *, device: str, dtype: str, max_context: int | None) -> Loaded:
@@ -60,6 +63,8 @@ def load(name: str, *, device: str, dtype: str, max_context: int | None) -> Load
         silent=() if (image := getattr(model.config, "image_token_id", None)) is None else (int(image),),
         context=context,
         drafter=members.drafter(source, model),
+        member=members.member(source, part),
+        source=source,
     )
 
 

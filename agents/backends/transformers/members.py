@@ -47,6 +47,14 @@ def load(source: str, part: str, dtype: str) -> Any | None:
     return model
 
 
+def member(source: str, part: str) -> Any | None:
+    """Which member of a family (`familial.family.Member`) that is; None for the full model, and for other models."""
+    from aiflow.collaboration.familial.family import Member
+
+    found = Member.parse(part) if part and _kind(Path(source) / "config.json") == "aiflow_family" else None
+    return None if found is None or found.exit == _depth(source) else found
+
+
 def drafter(source: str, model: Any) -> Any | None:
     """The drafter of a family's full model, if there is one. Raises WeightsError for a damaged one."""
     from aiflow.collaboration.familial import drafter

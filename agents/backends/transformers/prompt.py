@@ -31,22 +31,39 @@ class Prompter:
     def __call__(self, messages: Sequence[Message]) -> Prompt:
         """Raises InputError for a conversation that leaves no room for an answer, or images that cannot be used."""
         images = pictures(messages)
-        if images and self._processor is None:
+        if not images:
+            return self._prompt(self._text(messages))
+        if self._processor is None:
             raise InputError("the model reads text only; ask a vision model, or send the message without its image.")
-        text = self._render(messages) if self._writer else self._plain(messages)
-        special = self._writer is None
-        if images:
-            found = self._processor(images=images, text=[text], return_tensors="pt", add_special_tokens=special)  # type: ignore[misc]
-            extra = {k: v for k, v in found.items() if k not in ("input_ids", "attention_mask")}
-            ids = found["input_ids"][0].tolist()
-        else:
-            ids, extra = self._tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"], {}
+        text, special = [self._text(messages)], self._writer is None
+        found = self._processor(images=images, text=text, return_tensors="pt", add_special_tokens=special)
+        extra = {k: v for k, v in found.items() if k not in ("input_ids", "attention_mask")}
+        return self._checked(found["input_ids"][0].tolist(), extra)
+
+    def marked(self, messages: Sequence[Message]) -> Prompt:
+        """Like a call, but an image is one token and is not looked at: its features come another way."""
+        return self._prompt(self._text(messages))
+
+    def pixels(self, image: Image) -> Mapping[str, Any]:
+        """What the model's image processor makes of a picture. Raises InputError for a text model or a broken image."""
+        if self._processor is None:
+            raise InputError("the model reads text only; let a vision model look at the image.")
+        (picture,) = pictures([Message("user", "", (image,))])
+        found: Mapping[str, Any] = self._processor.image_processor(images=picture, return_tensors="pt")
+        return found
+
+    def _prompt(self, text: str) -> Prompt:
+        return self._checked(
+            self._tokenizer(text, add_special_tokens=self._writer is None, verbose=False)["input_ids"], {}
+        )
+
+    def _checked(self, ids: list[int], extra: Mapping[str, Any]) -> Prompt:
         if not 0 < len(ids) < self._context:
             raise InputError(
                 f"the conversation has {len(ids)} tokens and the model reads {self._context}, the answer included; "
                 "shorten the conversation or use a model with a longer context."
             )
-        return Prompt(ids=ids, extra=extra, stop=PLAIN_STOP if special else ())
+        return Prompt(ids=ids, extra=extra, stop=() if self._writer else PLAIN_STOP)
 
     @property
     def tokenizer(self) -> Any:
@@ -74,6 +91,9 @@ class Prompter:
         if own != theirs:
             raise InputError(f"the images take {theirs} tokens at the device and {own} at the judge; they must agree.")
         return {k: v for k, v in found.convert_to_tensors("pt").items() if k not in ("input_ids", "attention_mask")}
+
+    def _text(self, messages: Sequence[Message]) -> str:
+        return self._render(messages) if self._writer else self._plain(messages)
 
     def _render(self, messages: Sequence[Message]) -> str:
         try:

@@ -3,6 +3,7 @@
 The choice of tokens, the stops and the text are the same code as in ``batched``; only the forward passes differ.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -54,17 +55,31 @@ class Single:
         device = self._model.device
         ids_1T = torch.tensor([request.prompt.ids], device=device)
         extra = {k: v.to(device) if hasattr(v, "to") else v for k, v in request.prompt.extra.items()}
-        self._model.generate(
-            input_ids=ids_1T,
-            attention_mask=torch.ones_like(ids_1T),
-            max_new_tokens=request.limit,
-            do_sample=False,
-            logits_processor=[_Choose(request.law, self._silent)],
-            stopping_criteria=[_Write(request, outbox)],
-            **extra,
-        )
-        if not (request.finish or request.cancelled):
-            raise RuntimeError("model.generate ended before the answer did")
+        inputs = {"input_ids": ids_1T, "attention_mask": torch.ones_like(ids_1T), **extra}
+
+        def write(token: int) -> None:
+            outbox.token(request, token)
+            outbox.flush()
+
+        generate(self._model, inputs, request, write, self._silent)
+
+
+def generate(
+    model: Any, inputs: Mapping[str, Any], request: Request, write: Callable[[int], None], silent: tuple[int, ...]
+) -> None:
+    """Writes the whole answer of a request that has started; ``inputs`` are those of the model's first forward pass.
+
+    ``write`` takes each new token, and must hand it to the request. Ends early when the request is cancelled.
+    """
+    model.generate(
+        max_new_tokens=request.limit,
+        do_sample=False,
+        logits_processor=[_Choose(request.law, silent)],
+        stopping_criteria=[_Write(request, write)],
+        **inputs,
+    )
+    if not (request.finish or request.cancelled):
+        raise RuntimeError("model.generate ended before the answer did")
 
 
 class _Choose(LogitsProcessor):  # type: ignore[misc]
@@ -83,12 +98,11 @@ class _Choose(LogitsProcessor):  # type: ignore[misc]
 class _Write(StoppingCriteria):  # type: ignore[misc]
     """Writes each new token; stops at the answer's end or when its caller has gone."""
 
-    def __init__(self, request: Request, outbox: Outbox) -> None:
-        self._request, self._outbox = request, outbox
+    def __init__(self, request: Request, write: Callable[[int], None]) -> None:
+        self._request, self._write = request, write
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:  # noqa: ARG002
         request = self._request
         if not request.cancelled:
-            self._outbox.token(request, int(input_ids[0, -1]))
-            self._outbox.flush()
+            self._write(int(input_ids[0, -1]))
         return torch.tensor([request.cancelled or request.finish is not None], device=input_ids.device)

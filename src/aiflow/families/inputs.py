@@ -82,6 +82,22 @@ def apart(folder: Path, out: Path) -> None:
         raise InputError(f"{out} is a file; give a folder to write to.")
 
 
+def same_run(folder: Path, run: dict[str, Any], resume: bool) -> None:
+    """Raises InputError where the checkpoints there belong to other settings."""
+    path = folder / "run.json"
+    kept = {key: value for key, value in run.items() if key not in ("resume", "json", "storage", "out")}
+    if resume and path.is_file():
+        before = json.loads(path.read_text())
+        odd = [key for key in kept if before.get(key) != kept[key]]
+        if odd:
+            raise InputError(
+                f"{folder} belongs to a run with {odd[0]}={before.get(odd[0])!r}, not {kept[odd[0]]!r}; "
+                "use --no-resume or another folder."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(kept))
+
+
 def companions(source: Path, out: Path) -> None:
     """Copies what stands beside the weights: tokenizer, processor, chat template, generation settings."""
     for path in sorted(source.iterdir()):

@@ -4,7 +4,6 @@ Source: AI Flow, sections III-A1 and III-B2. Legend: B rows, T tokens.
 """
 
 import itertools
-import json as _json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -180,7 +179,7 @@ def train(
     kind: Any = select
     choose = training.selection(kind, members, count=len(members) if select == "all" else per_step, seed=seed)
     data = _data(texts, inputs.Tokens(folder).rows(lines, length), batch, seed)
-    _same_run(out / "checkpoints", run, resume)
+    inputs.same_run(out / "checkpoints", run, resume)
     torch.manual_seed(seed)  # adapters start from random numbers
     how: Any = mode
     training.prepare(family, how, rank=lora_rank)
@@ -229,22 +228,6 @@ def _data(file: Path, rows: list[list[int]], batch: int, seed: int) -> Callable[
             yield TextBatch.of(ids_BT, mask_BT.float())
 
     return data
-
-
-def _same_run(folder: Path, run: dict[str, Any], resume: bool) -> None:
-    """Raises InputError where the checkpoints there belong to other settings."""
-    path = folder / "run.json"
-    kept = {key: value for key, value in run.items() if key not in ("resume", "json", "storage", "out")}
-    if resume and path.is_file():
-        before = _json.loads(path.read_text())
-        odd = [key for key in kept if before.get(key) != kept[key]]
-        if odd:
-            raise InputError(
-                f"{folder} belongs to a run with {odd[0]}={before.get(odd[0])!r}, not {kept[odd[0]]!r}; "
-                "use --no-resume or another folder."
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(_json.dumps(kept))
 
 
 def convert(source: Path, out: Path, *, storage: str, json: bool) -> None:

@@ -66,6 +66,56 @@ def test_switching_exits_changes_nobodys_logits(family, plan):
             start += size
 
 
+def test_a_branch_in_the_backbones_place_of_the_cache_is_found_out(family, ids):
+    """The negative control: keys of the branch where block 2's belong change the full model's logits."""
+    made = family("llama")
+    with torch.no_grad():
+        session = Session(made, [FULL, EARLY])
+        session._tops[EARLY].cache = session._trunk[2].cache
+        session.feed(ids[:, :6], EARLY)
+        session._trunk[2].done = 6
+        session._trunk[2].waiting = []
+        session._trunk[3].waiting = [made.hidden(made.embed(ids[:, :6]), [3])[3]]
+        mixed = session.feed(ids[:, 6:], FULL)
+        assert (mixed - made(ids, FULL)[:, 6:]).abs().max() > 1e-3
+
+
+def test_tokens_that_never_came_are_found_out(family, ids):
+    """The negative control of a lost link: a server that goes on without what was lost has other keys."""
+    made = family("llama")
+    with torch.no_grad():
+        h = made.hidden(made.embed(ids), [2])[2]
+        server, steady = Session(made, [FULL]), Session(made, [FULL])
+        steady.resume(h, 2)
+        server.resume(torch.cat([h[:, :4], h[:, 9:]], 1), 2)
+        found, wanted = server.advance(FULL), steady.advance(FULL)
+    assert server.caches(2)[0].shape != steady.caches(2)[0].shape
+    assert (found[:, -1] - wanted[:, -1]).abs().max() > 1e-3
+
+
+def test_ids_may_follow_hidden_states_and_embeddings(family, ids):
+    """What the lower blocks have not seen is computed when ids come: any mixture of exits gives the same."""
+    made = family("llama")
+    with torch.no_grad():
+        wanted, h = made(ids, FULL), made.hidden(made.embed(ids), [1, 2])
+        session = Session(made, [FULL])
+        session.resume(h[2][:, :3], 2)
+        assert (session.reached(0), session.reached(1), session.reached(2)) == (0, 0, 3)
+        with pytest.raises(InputError, match="4 embeddings for 3 tokens"):
+            session.fill(made.embed(ids[:, :4]))
+        session.fill(made.embed(ids[:, :3]))
+        session.push(ids[:, 3:5])
+        with pytest.raises(InputError, match="5 earlier tokens have not reached exit 1; advance first"):
+            session.resume(h[1][:, 5:8], 1)
+        assert torch.allclose(session.reach(1), h[1][:, :5], atol=1e-12)
+        session.resume(h[1][:, 5:8], 1)
+        assert (session.advance(FULL, last=4) - wanted[:, 4:8]).abs().max() < 1e-12
+        session.fill(made.embed(ids[:, 5:8]))
+        session.resume(made.embed(ids[:, 8:]), 0)
+        assert (session.advance(FULL) - wanted[:, 8:]).abs().max() < 1e-12
+        assert session.reach(4) is None
+
+
 def test_left_padding_does_not_matter(family, ids):
     made = family("llama")
     padded = torch.cat([torch.zeros(2, 3, dtype=torch.long), ids], 1)
@@ -143,6 +193,8 @@ def test_misuse_is_refused(family, ids):
         session.advance(EARLY)
     with pytest.raises(InputError, match="cannot crop to 13 tokens; the session has 12"):
         session.crop(13)
+    with pytest.raises(InputError, match="exit 5 is not usable; the backbone has the exits 0 to 4"):
+        session.resume(torch.zeros(2, 1, 32).double(), 5)
     with pytest.raises(InputError, match="12 earlier tokens have not reached exit 3"):
         session.resume(torch.zeros(2, 1, 32).double(), 3)
     with pytest.raises(InputError, match="either token ids or embeddings"):

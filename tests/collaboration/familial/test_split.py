@@ -89,7 +89,9 @@ def test_damaged_bytes_are_refused(data):
     [
         ({"e": -1}, {}),
         ({"p": "0"}, {}),
-        ({"x": 0}, {}),
+        ({"x": -1}, {}),
+        ({"f": -1}, {}),
+        ({"v": None}, {}),
         ({"s": 3}, {}),
         ({"k": None}, {}),
         ({"d": "int4"}, {}),
@@ -139,6 +141,11 @@ def test_a_new_epoch_takes_back_what_it_does_not_keep():
     assert box.receive(message(4, 4)) is None  # late, of the earlier epoch
     assert box.receive(message(4, 2, epoch=1, kept=4)).base == 4
     assert box.ack == Ack(session="s", epoch=1, next_position=6)
+    assert inbox().receive(message(5, 1, epoch=2, kept=5, since=1)) is None
+    old = inbox()
+    old.receive(message(0, 6))  # late, of an epoch before the one that is kept
+    assert old.receive(message(5, 1, epoch=2, kept=5, since=1)) is None
+    assert old.ack == Ack(session="s", epoch=2, next_position=0)
     assert box.receive(message(6, 1, epoch=2)) is None
     assert box.ack == Ack(session="s", epoch=2, next_position=0)
 
