@@ -246,6 +246,8 @@ class Run:
             raise
 
     async def _farewell(self) -> None:
+        for way in (self._up, self._down, self._news):
+            await way.cancel()
         with contextlib.suppress(AiflowError, TimeoutError):
             async with asyncio.timeout(_FAREWELL):
                 if not self._byes:
