@@ -19,8 +19,8 @@ from aiflow.collaboration.tofc.control import Controller, Setting
 
 REQUESTS, PAUSE, RTT = 2000, 0.1, 0.01
 """Of each trace; seconds between requests; round trip in seconds."""
-DEADLINE = 0.04
-"""Seconds from the picture to the answer's beginning, computing included."""
+LINK = 0.02
+"""Seconds that a deadline leaves to the link beyond its round trip and the slowest setting's computing."""
 SHARE = 0.99
 """Of requests that must meet the deadline."""
 SLOW, FAST = 4e3, 1e5
@@ -65,6 +65,7 @@ class Requests:
 
     def __init__(self, found: Sequence[Measured], profile: Sequence[Setting], trace: Trace, seed: int = 0) -> None:
         self.profile, self.trace = list(profile), trace
+        self.deadline = max(s.device_seconds + s.server_seconds for s in profile) + RTT + LINK
         self.sizes = {s: f.sizes for s, f in zip(self.profile, found, strict=True)}
         self.marks = {
             s: [m for form in f.marks.values() for m in form] for s, f in zip(self.profile, found, strict=True)
@@ -84,7 +85,7 @@ class Requests:
             done = free + RTT + setting.server_seconds - number * PAUSE
             if observe:
                 observe(size, free - begin)
-            met.append(done <= DEADLINE)
+            met.append(done <= self.deadline)
             marks.append(self.marks[setting][item])
             sizes.append(size)
         return Played(score=fmean(marks), met=fmean(met), nbytes=fmean(sizes))
@@ -119,7 +120,7 @@ def _row(requests: Requests, control: Controller) -> dict[str, Any]:
     fixed = {s: requests.play(lambda s=s: s) for s in requests.profile}
     fitting = {s: played for s, played in fixed.items() if played.met >= SHARE}
     best = max(fitting, key=lambda s: fitting[s].score) if fitting else None
-    own = requests.play(lambda: control.choose(DEADLINE), control.observe)
+    own = requests.play(lambda: control.choose(requests.deadline), control.observe)
     return {
         "score": own.score,
         "met": own.met,

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import torch
@@ -110,10 +111,11 @@ def _done(exam: Exam, model: Compressor, system: System, seen: Sequence[Seen]) -
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Everything `measure` found. K systems in its order; the first is the plain model on its own features."""
+    """Everything `measure` found. K systems in its order; the first is the plain model on its own ``features``."""
 
     found: tuple[Measured, ...]
     table: Table
+    features: int
 
     def points(self, kind: str, tokens: int | None = None, *, merged: bool = True) -> list[Point]:
         """Of a kind, with one number of tokens (None: any), merged or not."""
@@ -122,6 +124,11 @@ class Study:
             for k, f in enumerate(self.found)
             if f.system.kind == kind and (f.system.tokens > 0) == merged and tokens in (None, f.system.tokens)
         ]
+
+    def merging(self) -> list[int]:
+        """The numbers of tokens that are fewer than there are features."""
+        counts = sorted({f.system.tokens for f in self.found if f.system.kind == "tofc"})
+        return [count for count in counts if count < self.features]
 
     def streams(self) -> list[int]:
         """Places of the TOFC settings."""
@@ -138,7 +145,8 @@ def study(folder: Path, items: int, *, only_streams: bool = False) -> Study:
         score = sum(sum(m) / len(m) for m in one.marks.values()) / len(one.marks)
         print(f"{one.system.name}: {one.mean_bytes:.0f} B, {100 * score:.1f} %", file=sys.stderr, flush=True)
         found.append(one)
-    return Study(found=tuple(found), table=tabulate([f.marks for f in found], pairs=PAIRED))
+    whole = len(features(plain, exam.images[:1])[0])
+    return Study(found=tuple(found), table=tabulate([f.marks for f in found], pairs=PAIRED), features=whole)
 
 
 def models(folder: Path) -> tuple[Compressor, Compressor]:
@@ -152,18 +160,23 @@ def models(folder: Path) -> tuple[Compressor, Compressor]:
 
 
 def report(found: Study) -> dict[str, Any]:
-    """The numbers of the issue's table and what they were computed from."""
+    """The headline numbers and what they were computed from.
+
+    With merging, systems with as many tokens are compared; the headline is the geometric mean over their numbers.
+    """
     ours = frontier(found.points("tofc"))
     result: dict[str, Any] = {"systems": [_row(found, k) for k in range(len(found.found))], "merged": []}
     for kind in QUALITIES:
         alone = compare(ours, frontier(found.points(kind, merged=False)))
-        merged = compare(ours, frontier(found.points(kind)))
         result[f"saving_vs_{kind}"] = 1 - alone.ratio if alone else None
-        result[f"merged_ratio_vs_{kind}"] = 1 / merged.ratio if merged else None
-        result[f"{kind}_alone"], result[f"{kind}_merged"] = _plain(alone), _plain(merged)
-        for tokens in sorted({f.system.tokens for f in found.found if f.system.kind == "tofc"}):
-            each = compare(frontier(found.points("tofc", tokens)), frontier(found.points(kind, tokens)))
-            result["merged"].append({"kind": kind, "tokens": tokens, **(_plain(each) or {})})
+        result[f"{kind}_alone"] = _plain(alone)
+        each = {
+            tokens: compare(frontier(found.points("tofc", tokens)), frontier(found.points(kind, tokens)))
+            for tokens in found.merging()
+        }
+        result["merged"] += [{"kind": kind, "tokens": tokens, **(_plain(c) or {})} for tokens, c in each.items()]
+        ratios = [1 / c.ratio for c in each.values() if c]
+        result[f"merged_ratio_vs_{kind}"] = geometric_mean(ratios) if ratios else None
     best = max(found.streams(), key=lambda k: found.table.average(k, FORMS))
     gap = found.table.difference(0, best, FORMS)
     result["accuracy_gap"] = 100 * gap.value
