@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from aiflow.bench.tofc import tiny
+from aiflow.clock import VirtualClock
+from aiflow.cluster.links import EmulatedLink
 from aiflow.collaboration.tofc.adapters import adapter
 from aiflow.collaboration.tofc.adapters.halves import device_half, server_half
 from aiflow.collaboration.tofc.codec import Codec, CodecConfig
@@ -26,18 +28,26 @@ BEFORE, BEHIND = (5, 9, 14, 3), (7, 21, 8, 30, 11)
 """Token ids around the image."""
 SAMPLES = ((300, 400), (400, 300), (500, 500), (120, 640))
 """Sizes of the drawn pictures that set the codec's basis."""
+RATE, RTT = 0.5e6, 0.02
+"""Of the link: bytes/s, seconds."""
 SHOWN = 5
 """Failures that a result names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Passed:
-    """One image: bytes of its message, its places in the full prompt, tokens that it took, error of its features.
+    """One image, through an emulated link of ``RATE``.
 
-    ``error``: squared, of the decoded features against the merged ones, over the variance of these.
+    Attributes:
+        nbytes: of its message.
+        link_seconds: that the message took.
+        places: of the image in the full prompt.
+        tokens: that it took of the language model's input.
+        error: squared, of the decoded features against the merged ones, over the variance of these.
     """
 
     nbytes: int
+    link_seconds: float
     places: int
     tokens: int
     error: float
@@ -66,6 +76,8 @@ class Pair:
         """One picture from the device to the server's logits. Raises an AiflowError if they are not finite."""
         inputs = self.inputs(picture)
         data = self.encoder.encode(inputs, TOKENS, LEVEL)
+        link = EmulatedLink(RATE, RTT, clock=VirtualClock())
+        arrival = link.reserve(len(data))
         image = self.decoder.image(data)
         prompt = self.decoder.prompt(image, [*BEFORE, tiny.IMAGE, *BEHIND])
         if not bool(self.decoder.logits(prompt).isfinite().all()):
@@ -75,7 +87,8 @@ class Pair:
         decoded_MC = torch.cat([tile.x_MC for tile in image.tiles])
         spread = (merged_MC - self.codec.mean).square().mean()
         return Passed(
-            nbytes=len(data),
+            nbytes=link.traffic().bytes,
+            link_seconds=arrival,
             places=image.layout.count,
             tokens=prompt.embeds_1SH.shape[1] - len(BEFORE) - len(BEHIND),
             error=float((decoded_MC - merged_MC).square().mean() / spread),
@@ -134,6 +147,7 @@ def _summary(passed: Sequence[Passed]) -> dict[str, Any]:
         "images": len(passed),
         "bytes_out": mean(sizes),
         "bytes_out_range": [min(sizes), max(sizes)],
+        "link_seconds": mean(p.link_seconds for p in passed),
         "places": mean(p.places for p in passed),
         "tokens": mean(p.tokens for p in passed),
         "error": mean(p.error for p in passed),
