@@ -17,6 +17,7 @@ DATA = [
     "aiflow/examples/home.yaml",
     "aiflow/nano/weights/base/model.safetensors",
     "aiflow/nano/weights/family/drafter/model.safetensors",
+    "aiflow/nano/weights/family/tofc/model.safetensors",
     "aiflow/nano/weights/family/model.safetensors",
     "aiflow/nano/weights/hpcd/model.safetensors",
 ]
