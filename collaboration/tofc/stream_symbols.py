@@ -3,8 +3,8 @@
 Layout: version and level (a nibble each; level 15 and above: 15, then a varint of the rest); of each tile the varints N
 and 2 M + (1 if a tile follows); bytes of one range coder; CRC-32 (little-endian) of all before, seeded with the
 codec's fingerprint, so that another codec's stream is refused. In the range coder, in this order: the set of centres of
-each tile, the tokens' entropy models (adaptively), the hyperpriors, a checksum of the scales that both ends derive from these, the
-quantised channels. Missing bytes at the end of the range coder are zeros.
+each tile, the tokens' entropy models (adaptively), the hyperpriors, a checksum of the scales that both ends derive from
+these, the quantised channels. Missing bytes at the end of the range coder are zeros.
 
 Legend: T tiles, N features and M tokens of a tile or of all tiles, Z values of the hyperprior, D channels, E models.
 """
