@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from aiflow.collaboration.familial.losses import at_least_float, cast
 from aiflow.collaboration.familial.training import TextBatch
 from aiflow.collaboration.tofc.adapters import Inputs
+from aiflow.collaboration.tofc.merging import shares
 from aiflow.collaboration.tofc.sequence import expanded, kept, run_of
 from aiflow.errors import InputError
 
@@ -143,10 +144,9 @@ def _merged(
     """The merged features (M, C) of every tile, and its centres (M,); tiles with as many features in one pass."""
     groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for b, row in enumerate(tiles):
-        total = sum(map(len, row))
-        for t, x_NC in enumerate(row):
-            share = max(1, round(min(tokens, total) * len(x_NC) / total))
-            groups.setdefault((len(x_NC), share), []).append((b, t))
+        features = [len(x_NC) for x_NC in row]
+        for t, pair in enumerate(zip(features, shares(features, tokens), strict=True)):
+            groups.setdefault(pair, []).append((b, t))
     merged, chosen = [list(row) for row in tiles], [list(row) for row in tiles]
     for (_, share), members in groups.items():
         x_GMC, clusters = model.codec.merge(at_least_float(torch.stack([tiles[b][t] for b, t in members])), share)

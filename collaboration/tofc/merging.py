@@ -7,6 +7,7 @@ clusters. Centres come in the order of the input (an image's raster). Source: AI
 Legend: B images, N features, C channels, M clusters.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,6 +71,12 @@ def cluster(x_BNC: Tensor, count: int, *, neighbours: int = NEIGHBOURS) -> Clust
     labels_BN = toward_BMN.argmin(1)
     own_BM = torch.arange(count, device=x_BNC.device).expand_as(centres_BM)
     return Clusters(centres_BM=centres_BM, labels_BN=labels_BN.scatter(1, centres_BM, own_BM))
+
+
+def shares(features: Sequence[int], tokens: int) -> list[int]:
+    """How many of ``tokens`` each tile of an image keeps, by its number of features: at least one."""
+    total = sum(features)
+    return [max(1, round(min(tokens, total) * count / total)) for count in features]
 
 
 def normalised(x_BNC: Tensor) -> Tensor:

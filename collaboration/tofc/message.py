@@ -6,14 +6,15 @@ Layout: a varint for each number of the size; the stream (`stream_symbols`) with
 
 import zlib
 
+from aiflow.collaboration.tofc.stream_symbols import read_varint, varint
 from aiflow.errors import ChecksumError, MessageError, TruncatedError
 
-_CRC, _MOST = 4, 4  # bytes of the checksum, and of a number at most
+_CRC = 4
 
 
 def frame(size: tuple[int, ...], stream: bytes, fingerprint: int) -> bytes:
     """The message of a stream."""
-    return _signed(b"".join(map(_varint, size)) + stream[:-_CRC], fingerprint)
+    return _signed(b"".join(map(varint, size)) + stream[:-_CRC], fingerprint)
 
 
 def unframe(data: bytes, fields: int, fingerprint: int) -> tuple[tuple[int, ...], bytes]:
@@ -25,11 +26,9 @@ def unframe(data: bytes, fields: int, fingerprint: int) -> tuple[tuple[int, ...]
         raise ChecksumError("the message is damaged, or was made with another codec; send it again or load that codec.")
     size, at = [], 0
     for _ in range(fields):
-        end = next((i + 1 for i, byte in enumerate(body[at : at + _MOST], at) if byte < 0x80), None)
-        if end is None:
-            raise MessageError("a number of the image's size does not end.")
-        size.append(sum((byte & 0x7F) << 7 * i for i, byte in enumerate(body[at:end])))
-        if _varint(size[-1]) != body[at:end]:
+        number, end = read_varint(body, at)
+        size.append(number)
+        if varint(number) != body[at:end]:
             raise MessageError("a number of the image's size is longer than it must be.")
         at = end
     return tuple(size), _signed(body[at:], fingerprint)
@@ -37,11 +36,3 @@ def unframe(data: bytes, fields: int, fingerprint: int) -> tuple[tuple[int, ...]
 
 def _signed(body: bytes, fingerprint: int) -> bytes:
     return body + zlib.crc32(body, fingerprint).to_bytes(_CRC, "little")
-
-
-def _varint(number: int) -> bytes:
-    found = bytearray()
-    while number > 0x7F:
-        found.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*found, number])

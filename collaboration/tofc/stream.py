@@ -18,6 +18,7 @@ from torch import Tensor
 from aiflow.collaboration.tofc import laplace
 from aiflow.collaboration.tofc.codec import Codec
 from aiflow.collaboration.tofc.entropy import Frozen
+from aiflow.collaboration.tofc.merging import shares
 from aiflow.collaboration.tofc.stream_range import clipped
 from aiflow.collaboration.tofc.stream_symbols import TOKENS, VERSION, Symbols, pack, unpack
 from aiflow.errors import InputError
@@ -72,9 +73,10 @@ class Coder:
         total = sum(len(x_NC) for x_NC in tiles)
         if not 1 <= tokens <= total:
             raise InputError(f"{tokens} tokens of {total} features cannot be kept; give 1 to {total}.")
-        merged = [self._merge(x_NC, max(1, round(tokens * len(x_NC) / total))) for x_NC in tiles]
+        features = [len(x_NC) for x_NC in tiles]
+        merged = [self._merge(x_NC, share) for x_NC, share in zip(tiles, shares(features, tokens), strict=True)]
         x_MC = torch.cat([x for x, _ in merged])
-        return self.encode_merged(x_MC, [len(x_NC) for x_NC in tiles], [places for _, places in merged], level)
+        return self.encode_merged(x_MC, features, [places for _, places in merged], level)
 
     @torch.no_grad()
     def encode_merged(

@@ -123,11 +123,11 @@ def unpack(data: bytes, law: Law, fingerprint: int) -> tuple[Symbols, NDArray[np
 def _pack(symbols: Symbols, z_tables: Tables, k_tables: Tables, digest: int, law: Law, fingerprint: int) -> bytes:
     data = bytearray([VERSION << 4 | min(symbols.level, _LEVEL)])
     if symbols.level >= _LEVEL:
-        data += _varint(symbols.level - _LEVEL)
+        data += varint(symbols.level - _LEVEL)
     writer, more = Writer(), len(symbols.places)
     for N, places in zip(symbols.features, symbols.places, strict=True):
         more -= 1
-        data += _varint(N) + _varint(2 * len(places) + bool(more))
+        data += varint(N) + varint(2 * len(places) + bool(more))
         writer.number(rank(places), math.comb(N, len(places)))
     writer.adaptive(symbols.model_M, law.models)
     writer.laplace(symbols.z_MZ - law.prior(symbols.level)[0][symbols.model_M], z_tables)
@@ -150,14 +150,14 @@ def _head(data: bytes, law: Law, fingerprint: int) -> tuple[int, list[tuple[int,
         raise ChecksumError("the stream is damaged, or was made with another codec; send it again or load that codec.")
     level, at = data[0] & 0xF, 1
     if level == _LEVEL:
-        rest, at = _read_varint(body, at)
+        rest, at = read_varint(body, at)
         level += rest
     if level >= law.levels:
         raise MessageError(f"level {level} of a codec that has {law.levels}.")
     sizes, more = [], 1
     while more:
-        N, at = _read_varint(body, at)
-        twice, at = _read_varint(body, at)
+        N, at = read_varint(body, at)
+        twice, at = read_varint(body, at)
         M, more = divmod(twice, 2)
         sizes.append((N, M))
         _limits(sizes, MessageError)
@@ -194,7 +194,8 @@ def _digest(index_MD: NDArray[np.int32]) -> int:
     return zlib.crc32(index_MD.astype(np.uint8).tobytes()) % DIGIT
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Seven bits of a number in each byte, the lowest first; the highest bit says that another follows."""
     found = bytearray()
     while number > 0x7F:
         found.append(number & 0x7F | 0x80)
@@ -202,7 +203,8 @@ def _varint(number: int) -> bytes:
     return bytes([*found, number])
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number below 2**28 and the place behind it. Raises a ProtocolError for one that does not end."""
     number = 0
     for shift in range(0, 28, 7):
         if at + shift // 7 >= len(data):

@@ -188,6 +188,8 @@ def _start(made: "Compressor", rows: _Rows, found: Sequence[Sample], seed: int) 
     """Sets the codec's basis by features of images, merged ones where there are enough."""
     import torch
 
+    from aiflow.collaboration.tofc.merging import shares
+
     config = made.codec.config
     wanted, order = PLENTY * config.channels, list(found)
     random.Random(f"{seed} basis").shuffle(order)
@@ -197,12 +199,12 @@ def _start(made: "Compressor", rows: _Rows, found: Sequence[Sample], seed: int) 
     with torch.no_grad():
         for sample in order:
             tiles = [x_NC.float() for x_NC in made.adapter.tiles(rows.inputs(sample))]
-            total = sum(map(len, tiles))
-            shares = [max(1, round(min(config.tokens[-1], total) * len(x_NC) / total)) for x_NC in tiles]
-            merged += [made.codec.merge(x[None], share)[0][0] for x, share in zip(tiles, shares, strict=True)]
-            count += sum(shares)
+            features = [len(x_NC) for x_NC in tiles]
+            each = shares(features, config.tokens[-1])
+            merged += [made.codec.merge(x[None], share)[0][0] for x, share in zip(tiles, each, strict=True)]
+            count += sum(each)
             if kept < wanted:
-                raw, kept = raw + tiles, kept + total
+                raw, kept = raw + tiles, kept + sum(features)
             if count >= wanted:
                 break
     made.codec.start(torch.cat(merged if count >= config.channels else raw), _between(STEPS, config.levels))
