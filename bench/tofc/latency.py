@@ -59,13 +59,17 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Seconds and bytes of one request, means over pictures of medians: features, and each image format."""
+    """Seconds and bytes of one request, means over pictures of medians: features, and each image format.
+
+    ``original_bytes``: of the pictures' files in their own size, where that is another.
+    """
 
     device: float
     server: float
     nbytes: float
     upload_server: float
     upload_bytes: dict[str, float]
+    original_bytes: dict[str, float] | None = None
 
 
 def published(seed: int = 0) -> Shape:
@@ -132,11 +136,14 @@ def nano_times(folder: Path) -> dict[int, tuple[float, float]]:
 
 def run(folder: Path, data: Path | None) -> dict[str, Any]:
     """Both shapes over all rates; pictures from ``data``, if it is given, for the larger one."""
-    large = photographs(data) if data else [natural(i) for i in range(4)]
+    originals = photographs(data) if data else []
+    large = [resized(p) for p in originals] or [natural(i) for i in range(4)]
     small = nano(folder, *NANO)
     result: dict[str, Any] = {"pictures": "photographs" if data else "random, as large as photographs"}
     for key, shape, pictures in (("latency", published(), large), ("latency_nano", small, _scenes(4))):
         cost = costs(shape, pictures, QUALITY)
+        if originals and key == "latency":
+            cost = replace(cost, original_bytes=_sizes(originals, QUALITY))
         result[key] = over_rates(cost)
         result[f"{key}_costs"] = {"shape": shape.name, "tokens": shape.tokens, **asdict(cost)}
     return result
@@ -161,11 +168,20 @@ def natural(seed: int, side: int = SIDE) -> images.Pixels:
 
 
 def photographs(folder: Path, count: int = 12) -> list[images.Pixels]:
-    """Pictures below a folder, resized to the encoder's side."""
+    """Pictures below a folder in their own size, evenly chosen. Raises DataError if there are none."""
     from PIL import Image
 
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))[:count]
-    return [np.asarray(Image.open(p).convert("RGB").resize((SIDE, SIDE))) for p in found]
+    from aiflow.bench.tofc.real import pictures
+
+    files = pictures(folder)
+    return [np.asarray(Image.open(p).convert("RGB")) for p in files[:: max(1, len(files) // count)][:count]]
+
+
+def resized(picture: images.Pixels) -> images.Pixels:
+    """A picture in the encoder's size."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(picture).resize((SIDE, SIDE)))
 
 
 def costs(shape: Shape, pictures: Sequence[images.Pixels], quality: dict[images.Format, int]) -> Costs:
@@ -173,8 +189,12 @@ def costs(shape: Shape, pictures: Sequence[images.Pixels], quality: dict[images.
     coder = Coder(shape.model.codec)
     rows = [_one(shape, coder, picture, images.file(picture, "jpeg", quality["jpeg"])) for picture in pictures]
     device, server, nbytes, whole = (fmean(column) for column in zip(*rows, strict=True))
-    sizes = {str(kind): fmean(len(images.file(p, kind, q)) for p in pictures) for kind, q in quality.items()}
+    sizes = _sizes(pictures, quality)
     return Costs(device=device, server=server, nbytes=nbytes, upload_server=whole, upload_bytes=sizes)
+
+
+def _sizes(pictures: Sequence[images.Pixels], quality: dict[images.Format, int]) -> dict[str, float]:
+    return {str(kind): fmean(len(images.file(p, kind, q)) for p in pictures) for kind, q in quality.items()}
 
 
 def _one(shape: Shape, coder: Coder, picture: images.Pixels, file: bytes) -> tuple[float, float, int, float]:
@@ -201,8 +221,12 @@ def _one(shape: Shape, coder: Coder, picture: images.Pixels, file: bytes) -> tup
 
 
 def over_rates(found: Costs) -> list[dict[str, float]]:
-    """Each rate: seconds of the features' way and its parts, of the smaller image format's, and their ratio."""
+    """Each rate: seconds of the features' way and its parts, of the smaller image format's, and their ratio.
+
+    ``original_upload``: of the picture's file in its own size, where that is another.
+    """
     file = min(found.upload_bytes.values())
+    original = min(found.original_bytes.values()) if found.original_bytes else None
     rows = []
     for rate in RATES:
         ours, theirs = _link(rate, found.nbytes), _link(rate, file)
@@ -219,6 +243,7 @@ def over_rates(found: Costs) -> list[dict[str, float]]:
                 "upload_link": theirs,
                 "upload_server": found.upload_server,
             }
+            | ({"original_upload": _link(rate, original) + found.upload_server} if original else {})
         )
     return rows
 
