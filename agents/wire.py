@@ -19,6 +19,7 @@ _LONGEST_ERROR = 2000  # characters
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+LogProb = Annotated[float, Field(le=0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -37,6 +38,7 @@ class _Options(_Strict):
     top_p: float
     seed: int | None
     stop: list[str]
+    top_logprobs: int = 0
 
 
 class _Usage(_Strict):
@@ -65,6 +67,7 @@ class _Answer(_Message):
     text: str | None
     finish: Finish
     usage: _Usage
+    logprobs: list[list[Annotated[tuple[str, LogProb], Field(strict=False)]]] = []
 
 
 class _Error(_Message):
@@ -96,7 +99,10 @@ class Piece:
 def encode_ask(request: str, messages: Sequence[Message], options: Options) -> bytes:
     """Packs a question. Raises MessageTooLargeError, so that nothing of it is sent."""
     turns = [{"role": m.role, "text": m.text, "images": [i.data for i in m.images]} for m in messages]
-    return codec.encode("ask", {"id": request, "messages": turns, "options": asdict(options)})
+    how = asdict(options)
+    if not options.top_logprobs:  # rarely wanted, so it costs nothing where it is not
+        del how["top_logprobs"]
+    return codec.encode("ask", {"id": request, "messages": turns, "options": how})
 
 
 def encode_delta(request: str, index: int, text: str) -> bytes:
@@ -107,7 +113,8 @@ def encode_delta(request: str, index: int, text: str) -> bytes:
 def encode_answer(request: str, answer: Answer, *, with_text: bool = True) -> bytes:
     """Packs an answer; ``with_text=False`` when the deltas that went before it are its text."""
     text = answer.text if with_text else None
-    return codec.encode("answer", {"id": request, "text": text, "finish": answer.finish, "usage": asdict(answer.usage)})
+    fields = {"id": request, "text": text, "finish": answer.finish, "usage": asdict(answer.usage)}
+    return codec.encode("answer", fields | ({"logprobs": answer.logprobs} if answer.logprobs else {}))
 
 
 def encode_error(request: str, error: BaseException) -> bytes:
@@ -145,7 +152,8 @@ def decode_reply(payload: bytes, request: str, heard: str = "") -> Piece | Answe
     answer = _read(payload, "answer", _Answer)
     _check_id(answer.id, request, {request})
     text = heard if answer.text is None else answer.text
-    return Answer(text=text, finish=answer.finish, usage=Usage(**dict(answer.usage)))
+    logprobs = tuple(tuple(place) for place in answer.logprobs)
+    return Answer(text=text, finish=answer.finish, usage=Usage(**dict(answer.usage)), logprobs=logprobs)
 
 
 def _read(payload: bytes, kind: Literal["ask", "delta", "answer", "error"], model: type[M]) -> M:

@@ -1,26 +1,30 @@
-"""An agent that is asked nothing twice. For curves of quality only: a cached answer says nothing about time."""
+"""An agent that is asked nothing twice, within a run and, with a ``RequestLog``, over its interruptions."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 from aiflow.agents.interface import Asks
-from aiflow.types import Answer, Delta, Message, Options, conversation
-
-Key = tuple[tuple[Message, ...], Options | None]
+from aiflow.bench.budget import Budget
+from aiflow.bench.requests import RequestLog, key_of
+from aiflow.types import Answer, Delta, Options, conversation
 
 
 class AskCache:
     """Wraps an agent; the same conversation with the same options is generated once, also by concurrent askers.
 
     Sound only where the answer is a function of both, i.e. greedy or seeded. Errors are not kept. While ``serve`` is
-    False every call goes to the agent and is only remembered, so that times stay true. ``hits`` and ``misses`` count.
+    False every call goes to the agent and is only remembered, so that times stay true (a repeated answer says nothing
+    about time). With a ``log`` answers are written down, and those of an earlier run are served; what is not served is
+    counted against ``budget``. ``hits`` and ``misses`` count.
     """
 
-    def __init__(self, agent: Asks, *, serve: bool = True) -> None:
-        self.agent, self.serve = agent, serve
+    def __init__(
+        self, agent: Asks, *, serve: bool = True, log: RequestLog | None = None, budget: Budget | None = None
+    ) -> None:
+        self.agent, self.serve, self.log, self.budget = agent, serve, log, budget
         self.hits = self.misses = 0
-        self._answers: dict[Key, asyncio.Task[Answer]] = {}
+        self._answers: dict[str, asyncio.Task[Answer]] = {}
 
     @property
     def name(self) -> str:
@@ -46,16 +50,31 @@ class AskCache:
         deadline: float | None = None,
     ) -> Answer:
         """Asks once per conversation and options; the first asker's ``sender`` and ``deadline`` hold for all."""
-        key = (conversation(messages), options)
+        talk = conversation(messages)
+        key = key_of(self.name, talk, options)
         task = self._answers.get(key) if self.serve else None
+        if task is None and self.log is not None and (known := self.log.get(key)):
+            self.hits += 1
+            return known
         if task is not None:
             self.hits += 1
             return await asyncio.shield(task)
         self.misses += 1
-        call = self.agent.ask(key[0], sender=sender, options=options, deadline=deadline)
-        task = self._answers[key] = asyncio.ensure_future(call)
+        if self.budget:
+            self.budget.check()
+        task = self._answers[key] = asyncio.ensure_future(self._ask(key, talk, sender, options, deadline))
         task.add_done_callback(lambda t: self._answers.pop(key, None) if t.cancelled() or t.exception() else None)
         return await asyncio.shield(task)
+
+    async def _ask(
+        self, key: str, talk: Any, sender: str | None, options: Options | None, late: float | None
+    ) -> Answer:
+        answer = await self.agent.ask(talk, sender=sender, options=options, deadline=late)
+        if self.log is not None:
+            self.log.put(key, answer)
+        if self.budget:
+            self.budget.add(answer.usage)
+        return answer
 
     async def stream(
         self,

@@ -1,4 +1,5 @@
-"""One folder per run: ``header.json`` (what ran, how it ended, its results) and ``samples.jsonl`` (a line per record).
+"""One folder per run: ``header.json`` (what ran, how it ended, its results), ``questions.jsonl`` (a line per sample),
+``samples.jsonl`` (a line per record) and, for runs that ask models, ``requests.jsonl``.
 
 The header is replaced atomically. A sample line is written by one append; a line that a crash tore is dropped when the
 log is read, and cut off when it is continued. Texts only: nothing here imports a model.
@@ -7,18 +8,21 @@ log is read, and cut off when it is continued. Texts only: nothing here imports 
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from aiflow.bench.suite import Record
-from aiflow.errors import DataError
+from aiflow.bench.suite import Record, Sample
+from aiflow.errors import BudgetSpentError, DataError
 
-VERSION = 1
-_RECORD = TypeAdapter(Record)
+VERSION = 2
+"""2 added ``questions.jsonl`` and judgments; logs of version 1 are read, without questions."""
+HEADER, QUESTIONS, SAMPLES, REQUESTS = "header.json", "questions.jsonl", "samples.jsonl", "requests.jsonl"
+_RECORD, _SAMPLE = TypeAdapter(Record), TypeAdapter(Sample)
+T = TypeVar("T")
 
 
 class Header(BaseModel):
@@ -26,9 +30,9 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     suite: str
-    status: Literal["started", "success", "cancelled", "error"] = "started"
+    status: Literal["started", "success", "stopped", "cancelled", "error"] = "started"
     error: str = ""
     run: dict[str, Any]
     results: dict[str, Any] = {}
@@ -40,7 +44,7 @@ class RunLog:
     def __init__(self, folder: Path, header: Header) -> None:
         self.folder, self.header = folder, header
         folder.mkdir(parents=True, exist_ok=True)
-        self._samples = folder / "samples.jsonl"
+        self._samples = folder / SAMPLES
         self._mend()
         self._write()
 
@@ -51,16 +55,43 @@ class RunLog:
         names = (stem if n == 0 else f"{stem}-{n}" for n in range(1000))
         return cls(next(root / n for n in names if not (root / n).exists()), Header(suite=suite, run=dict(run)))
 
+    @classmethod
+    def resume(cls, folder: Path, suite: str, run: Mapping[str, Any], same: Sequence[str] = ()) -> "RunLog":
+        """Opens the log of a run that was stopped. Raises DataError if it is another suite's, or differs in ``same``.
+
+        ``same``: the names of those entries of ``run`` on which answers depend.
+        """
+        header, _ = read(folder)
+        known = header.run | {"suite": header.suite}
+        for name, value in {"suite": suite, **{name: run.get(name) for name in same}}.items():
+            if known.get(name) != value:
+                raise DataError(
+                    f"{folder} is a run with {name} {known.get(name)!r}, not {value!r}; resume it with that."
+                )
+        return cls(folder, Header(suite=suite, run=dict(run)))
+
     def __enter__(self) -> "RunLog":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if kind is None:
             self.header.status = "success"
+        elif issubclass(kind, BudgetSpentError):
+            self.header.status = "stopped"
         else:
             self.header.status = "error" if issubclass(kind, Exception) else "cancelled"
+        if kind:
             self.header.error = f"{kind.__name__}: {error}"
         self._write()
+
+    def ask(self, samples: Sequence[Sample]) -> None:
+        """Writes the questions, without their images. Raises DataError if the log holds others."""
+        path = self.folder / QUESTIONS
+        lines = [json.dumps(_plain(sample), ensure_ascii=False) for sample in samples]
+        text = "".join(line + "\n" for line in lines)
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise DataError(f"{path} holds other questions than those that are to be asked; start a new run.")
+        replace(path, text)
 
     def append(self, record: Record) -> None:
         """Adds one record."""
@@ -73,9 +104,7 @@ class RunLog:
         self._write()
 
     def _write(self) -> None:
-        spare = self.folder / f".header.{os.getpid()}"
-        spare.write_text(self.header.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        os.replace(spare, self.folder / "header.json")
+        replace(self.folder / HEADER, self.header.model_dump_json(indent=1) + "\n")
 
     def _mend(self) -> None:
         data = self._samples.read_bytes() if self._samples.exists() else b""
@@ -85,18 +114,34 @@ class RunLog:
 
 def read(folder: Path) -> tuple[Header, list[Record]]:
     """A log from disk. Raises DataError when it is missing, of another version or malformed."""
-    path = folder / "header.json"
+    path = folder / HEADER
     try:
         header = Header.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise DataError(f"{path} is not a run log of version {VERSION}: {error}") from error
-    return header, list(_records(folder / "samples.jsonl"))
+    return header, list(_lines(folder / SAMPLES, _RECORD, "record"))
 
 
-def _records(path: Path) -> Iterator[Record]:
+def questions(folder: Path) -> list[Sample]:
+    """The questions of a run, without images; none in a log of version 1. Raises DataError when malformed."""
+    return list(_lines(folder / QUESTIONS, _SAMPLE, "question"))
+
+
+def replace(path: Path, text: str) -> None:
+    """Writes a whole file so that a reader, or a crash, finds either the old or the new one."""
+    spare = path.with_name(f".{path.name}.{os.getpid()}")
+    spare.write_text(text, encoding="utf-8")
+    os.replace(spare, path)
+
+
+def _plain(sample: Sample) -> dict[str, Any]:
+    return dataclasses.asdict(dataclasses.replace(sample, images=()))
+
+
+def _lines(path: Path, kind: TypeAdapter[T], what: str) -> Iterator[T]:
     lines = path.read_bytes().split(b"\n") if path.exists() else []
     for number, line in enumerate(lines[:-1], 1):
         try:
-            yield _RECORD.validate_json(line)
+            yield kind.validate_json(line)
         except ValidationError as error:
-            raise DataError(f"{path}:{number} is not a record: {error}") from error
+            raise DataError(f"{path}:{number} is not a {what}: {error}") from error

@@ -14,7 +14,7 @@ class Progress:
 
     def __init__(self, title: str, total: int, *, unit: str = "%", quiet: bool = False) -> None:
         self.title, self.total, self.unit, self.quiet = title, total, unit, quiet
-        self.done, self.errors, self.score = 0, 0, 0.0
+        self.done, self.errors, self.graded, self.score = 0, 0, 0, 0.0
         self._start = self._shown = time.perf_counter()
         self._bar = None if quiet or not sys.stderr.isatty() else _bar()
 
@@ -35,7 +35,8 @@ class Progress:
         """Counts one conversation."""
         self.done += 1
         self.errors += any(t.error for t in record.turns)
-        self.score += record.score
+        if (score := record.score) is not None:
+            self.graded, self.score = self.graded + 1, self.score + score
         if self._bar:
             self._bar.update(self._bar.task_ids[0], advance=1, told=self.told)
         elif time.perf_counter() - self._shown >= EVERY:
@@ -46,7 +47,7 @@ class Progress:
         """E.g. ``12.3/s · score 81.2 % · 0 errors``."""
         seconds = max(time.perf_counter() - self._start, 1e-9)
         errors = f"{self.errors} error{'' if self.errors == 1 else 's'}"
-        return f"{self.done / seconds:.1f}/s · score {self.score / max(self.done, 1):.1f} {self.unit} · {errors}"
+        return f"{self.done / seconds:.1f}/s · score {self.score / max(self.graded, 1):.1f} {self.unit} · {errors}"
 
     def _line(self) -> None:
         self._shown = time.perf_counter()

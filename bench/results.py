@@ -93,14 +93,14 @@ class Results:
 
 
 def scores(records: Iterable[Record]) -> Floats:
-    """The scores of a subject, ``s_QT``: questions by turns."""
+    """The scores of a subject, ``s_QT``: questions by turns; NaN where no judgment could be read."""
     return np.array([[turn.score for turn in record.turns] for record in records], dtype=np.float64)
 
 
 def row(name: str, group: str, s_QT: Floats, seed: int, **more: Any) -> Row:
     """A row from scores per question and turn."""
-    turns = tuple(float(t) for t in s_QT.mean(axis=0))
-    return Row(name=name, group=group, turns=turns, score=stats.mean(s_QT.mean(axis=1), seed), **more)
+    turns = tuple(float(t) for t in np.nanmean(s_QT, axis=0))
+    return Row(name=name, group=group, turns=turns, score=stats.mean(np.nanmean(s_QT, axis=1), seed), **more)
 
 
 def costs(records: Sequence[Record]) -> dict[str, Any]:

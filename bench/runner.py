@@ -1,27 +1,40 @@
-"""Asks every subject every sample, turn by turn, and scores what comes back. Knows no model and no graph."""
+"""Asks every subject every sample, turn by turn, and has what comes back graded. Knows no model and no graph."""
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
 
-from aiflow.bench.suite import Record, Reply, Said, Sample, Subject, Suite, Turn
-from aiflow.errors import AiflowError
+from aiflow.bench.suite import Grade, Record, Reply, Said, Sample, Subject, Suite, Turn
+from aiflow.errors import AiflowError, BudgetSpentError
 from aiflow.types import Message
 
 Watch = Callable[[Record], None]
 
 
+Done = Mapping[tuple[str, str], Record]
+"""(subject, sample id) -> what an earlier run, which was stopped, has found."""
+
+
 async def run(
-    suite: Suite, subjects: Sequence[Subject], *, parallel: int = 32, watch: Watch = lambda _: None
+    suite: Suite,
+    subjects: Sequence[Subject],
+    *,
+    parallel: int = 32,
+    watch: Watch = lambda _: None,
+    done: Done = MappingProxyType({}),
 ) -> dict[str, list[Record]]:
-    """Records of every subject, in the order of the suite's samples; ``watch`` sees each when it is done.
+    """Records of every subject, in the order of the suite's samples; ``watch`` sees each new one when it is done.
 
     ``parallel`` conversations are in flight at once, over all subjects. An AiflowError of a subject becomes the error
-    of its turn; anything else is a bug and ends the run.
+    of its turn. A BudgetSpentError, an error of a judge, and anything else (a bug) end the run.
     """
     gate = asyncio.Semaphore(parallel)
 
     async def one(subject: Subject, sample: Sample) -> Record:
+        if known := done.get((subject.name, sample.id)):
+            return known
         async with gate:
             record = await converse(suite, subject, sample)
         watch(record)
@@ -42,37 +55,50 @@ async def converse(suite: Suite, subject: Subject, sample: Sample) -> Record:
     talk: list[Message] = []
     turns: list[Turn] = []
     for number, question in enumerate(sample.turns):
-        talk.append(Message("user", question))
+        talk.append(Message("user", question, () if number else sample.pictures()))
         if turns and turns[-1].error:
             turns.append(Turn(text="", score=0.0, error="an earlier turn failed"))
             continue
-        turns.append(await _turn(suite, subject, sample, number, talk))
+        turns.append(await _turn(suite, subject, sample, turns, talk))
         talk.append(Message("assistant", turns[-1].text))
     return Record(subject=subject.name, sample=sample.id, category=sample.category, turns=tuple(turns))
 
 
-async def _turn(suite: Suite, subject: Subject, sample: Sample, number: int, talk: Sequence[Message]) -> Turn:
+async def _turn(
+    suite: Suite, subject: Subject, sample: Sample, before: Sequence[Turn], talk: Sequence[Message]
+) -> Turn:
     start = time.perf_counter()
     try:
-        reply = await subject.reply(talk)
+        reply = await subject.reply(talk, sample)
+    except BudgetSpentError:
+        raise
     except AiflowError as error:
         told = f"{type(error).__name__}: {error}"
         return Turn(text="", score=0.0, error=told, seconds=time.perf_counter() - start)
-    return _scored(suite, sample, number, reply)
+    return await _graded(suite, sample, before, reply)
 
 
-def _scored(suite: Suite, sample: Sample, number: int, reply: Reply) -> Turn:
-    def said(texts: Mapping[str, str]) -> dict[str, Said]:
-        return {name: Said(text, suite.score(sample, number, text)) for name, text in texts.items()}
+async def _graded(suite: Suite, sample: Sample, before: Sequence[Turn], reply: Reply) -> Turn:
+    """``before``: the turns so far. A device's text is graded after that device's own earlier ones."""
 
+    async def said(kind: Literal["answers", "finals"]) -> dict[str, Said]:
+        found = {}
+        for name, text in getattr(reply, kind).items():
+            earlier = [getattr(turn, kind).get(name, Said(turn.text, None)).text for turn in before]
+            grade = await suite.grade(sample, [*earlier, text]) if kind in suite.graded else Grade(score=None)
+            found[name] = Said(text, grade.score)
+        return found
+
+    grade = await suite.grade(sample, [*(turn.text for turn in before), reply.text])
     return Turn(
         text=reply.text,
-        score=suite.score(sample, number, reply.text),
+        score=grade.score,
+        judgments=grade.judgments,
         seconds=reply.seconds,
         tokens=reply.tokens,
         bytes=reply.bytes,
         selected=reply.selected,
-        answers=said(reply.answers),
-        finals=said(reply.finals),
+        answers=await said("answers"),
+        finals=await said("finals"),
         steps=reply.steps,
     )

@@ -9,7 +9,7 @@ from zlib import crc32
 from aiflow import prompts
 from aiflow.agents.interface import Asks
 from aiflow.bench.subjects import GREEDY, total
-from aiflow.bench.suite import Reply
+from aiflow.bench.suite import Reply, Sample
 from aiflow.errors import AiflowError
 from aiflow.types import Answer, Message, Options
 
@@ -31,14 +31,15 @@ class SelfMoA:
     how: str = "synthesis"
     options: Options = GREEDY
 
-    async def reply(self, talk: Sequence[Message]) -> Reply:
+    async def reply(self, talk: Sequence[Message], sample: Sample | None = None) -> Reply:
         """``n`` asks from the server's node at once, then one merge."""
         start = time.perf_counter()
         seeds = [crc32(f"{self.seed}/{voice}/{len(talk)}/{talk[0].text}".encode()) for voice in range(self.n)]
-        how = [replace(self.options, temperature=self.temperature, seed=s) for s in seeds]
+        asked = (sample and sample.options) or self.options
+        how = [replace(asked, temperature=self.temperature, seed=s) for s in seeds]
         asks = (self.agent.ask(talk, sender=self.server.node, options=options) for options in how)
         said = _answered(await asyncio.gather(*asks, return_exceptions=True))
-        merged = await self._written(talk, said) if self.how == "synthesis" else _frequent(said)
+        merged = await self._written(talk, said, asked) if self.how == "synthesis" else _frequent(said)
         written = merged.usage.completion_tokens if self.how == "synthesis" else 0
         return Reply(
             text=merged.text,
@@ -48,10 +49,10 @@ class SelfMoA:
             answers={f"{self.agent.name} {i}": answer.text for i, answer in enumerate(said, 1)},
         )
 
-    async def _written(self, talk: Sequence[Message], said: Sequence[Answer]) -> Answer:
+    async def _written(self, talk: Sequence[Message], said: Sequence[Answer], options: Options) -> Answer:
         rows = [(self.agent.name, self.agent.about, answer.text) for answer in said]
         prompt = prompts.merge(prompts.transcript((m.role, m.text) for m in talk), rows)
-        return await self.server.ask(prompt, options=self.options)
+        return await self.server.ask(prompt, options=options)
 
 
 def _frequent(said: Sequence[Answer]) -> Answer:

@@ -38,18 +38,25 @@ def weights(questions: int, seed: int = 0, draws: int = DRAWS) -> Floats:
 
 
 def mean(scores_Q: Sequence[float] | Floats, seed: int = 0, draws: int = DRAWS) -> Estimate:
-    """The mean over questions with its percentile bootstrap interval. Raises ValueError without questions."""
+    """The mean over questions with its percentile bootstrap interval; questions without a score (NaN) are left out.
+
+    Raises ValueError without questions.
+    """
     s_Q = np.asarray(scores_Q, dtype=np.float64)
-    if s_Q.ndim != 1 or not s_Q.size:
-        raise ValueError(f"a mean needs one score per question, got shape {s_Q.shape}.")
-    lo, hi = np.percentile(weights(s_Q.size, seed, draws) @ s_Q, [2.5, 97.5])
-    return Estimate(float(s_Q.mean()), float(lo), float(hi))
+    known_Q = ~np.isnan(s_Q)
+    if s_Q.ndim != 1 or not known_Q.any():
+        raise ValueError(f"a mean needs one score per question, got {known_Q.sum()} of shape {s_Q.shape}.")
+    w_BQ = weights(s_Q.size, seed, draws)
+    share_B = 1.0 if known_Q.all() else np.maximum(w_BQ @ known_Q, 1e-12)
+    mean_B = w_BQ @ np.nan_to_num(s_Q) / share_B
+    lo, hi = np.percentile(mean_B, [2.5, 97.5])
+    return Estimate(float(np.nanmean(s_Q)), float(lo), float(hi))
 
 
 def difference(
     a_Q: Sequence[float] | Floats, b_Q: Sequence[float] | Floats, seed: int = 0, draws: int = DRAWS
 ) -> Estimate:
-    """Mean of ``a - b`` on the same questions, with its paired interval. Raises ValueError when they do not match."""
+    """Mean of ``a - b`` on the questions that both have, with its paired interval. Raises ValueError otherwise."""
     a, b = np.asarray(a_Q, dtype=np.float64), np.asarray(b_Q, dtype=np.float64)
     if a.shape != b.shape:
         raise ValueError(f"a paired difference needs the same questions, got {a.shape} and {b.shape}.")

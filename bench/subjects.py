@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiflow.agents.interface import Asks
-from aiflow.bench.suite import Reply
-from aiflow.errors import QuorumError
+from aiflow.bench.suite import Reply, Sample
+from aiflow.errors import BackendError, QuorumError
 from aiflow.types import Message, Options
 
 GREEDY = Options(max_tokens=96)
@@ -26,10 +26,10 @@ class Alone:
         """The agent's."""
         return self.agent.name
 
-    async def reply(self, talk: Sequence[Message]) -> Reply:
+    async def reply(self, talk: Sequence[Message], sample: Sample | None = None) -> Reply:
         """One ask."""
         start = time.perf_counter()
-        answer = await self.agent.ask(talk, options=self.options)
+        answer = await self.agent.ask(talk, options=(sample and sample.options) or self.options)
         return Reply(
             text=answer.text,
             seconds=time.perf_counter() - start,
@@ -46,10 +46,13 @@ class Collaboration:
     graph: Any
     config: Mapping[str, Any] = field(default_factory=dict)
 
-    async def reply(self, talk: Sequence[Message]) -> Reply:
-        """One invocation of the graph."""
+    async def reply(self, talk: Sequence[Message], sample: Sample | None = None) -> Reply:
+        """One invocation of the graph; a sample's options reach it as ``configurable.options``."""
         start = time.perf_counter()
-        state = await self.graph.ainvoke({"messages": [(m.role, m.text) for m in talk]}, dict(self.config))
+        config = dict(self.config)
+        if sample and sample.options:
+            config["configurable"] = {**config.get("configurable", {}), "options": sample.options}
+        state = await self.graph.ainvoke({"messages": [m.openai() for m in talk]}, config)
         return reply_of(state, time.perf_counter() - start)
 
 
@@ -67,18 +70,35 @@ class Pieces:
     merge: Any = "synthesis"
     options: Options = GREEDY
 
-    async def reply(self, talk: Sequence[Message]) -> Reply:
+    async def reply(self, talk: Sequence[Message], sample: Sample | None = None) -> Reply:
         """One selection, one answer of each device selected, one merge."""
         from aiflow.graphs import gather, merge, select
 
-        chosen = await select(self.server, self.devices, talk, count=self.select, options=self.options)
+        how = (sample and sample.options) or self.options
+        chosen = await select(self.server, self.devices, talk, count=self.select, options=how)
         asked = [device for name in chosen.names for device in self.devices if device.name == name]
-        replies = await gather(asked, talk, sender=self.server.node, options=self.options)
+        replies = await gather(asked, talk, sender=self.server.node, options=how)
         answers = {reply.agent: reply.text for reply in replies if reply.ok}
         if not answers:
             raise QuorumError(f"none of {', '.join(chosen.names)} answered: {replies[0].record['error']}")
-        merged = await merge(self.server, self.devices, answers, talk, how=self.merge, options=self.options)
+        merged = await merge(self.server, self.devices, answers, talk, how=self.merge, options=how)
         return Reply(text=merged.text, selected=tuple(chosen.names), answers=answers)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A model's recorded answers: sample id -> a text for each turn. Costs were not recorded."""
+
+    name: str
+    answers: Mapping[str, Sequence[str]] = field(repr=False)
+
+    async def reply(self, talk: Sequence[Message], sample: Sample | None = None) -> Reply:
+        """The answer to the sample's turn. Raises BackendError where none was recorded."""
+        turn = sum(message.role == "user" for message in talk) - 1
+        texts = self.answers.get(sample.id, ()) if sample else ()
+        if turn >= len(texts):
+            raise BackendError(f"{self.name} has no recorded answer to {sample and sample.id!r}, turn {turn + 1}.")
+        return Reply(text=texts[turn])
 
 
 def reply_of(state: Mapping[str, Any], seconds: float) -> Reply:

@@ -1,20 +1,38 @@
-"""What a benchmark is made of: samples, subjects that answer them, a scorer. Data only; nothing runs here."""
+"""What a benchmark is made of: samples, subjects that answer them, a grader. Data only; nothing runs here."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
-from aiflow.types import Message
+from aiflow.errors import DataError
+from aiflow.types import Image, Message, Options
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A question of one or more turns. ``references`` holds the known answers, where there are any."""
+    """A question of one or more turns, about ``images`` that stand before the first.
+
+    ``references`` holds the known answers, where there are any; ``data`` what else the grader needs (JSON values).
+    ``options``: how its answers are to be generated (None: as the subject does). ``group``: the bootstrap draws the
+    samples of one group together, e.g. both questions on an image (empty: the sample is its own).
+    """
 
     id: str
     category: str
     turns: tuple[str, ...]
     references: tuple[str, ...] = ()
+    images: tuple[Path | bytes, ...] = field(default=(), repr=False)
+    options: Options | None = None
+    group: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def pictures(self) -> tuple[Image, ...]:
+        """The images, read now. Raises DataError for a file that is missing or no picture."""
+        try:
+            return tuple(Image(found.read_bytes() if isinstance(found, Path) else found) for found in self.images)
+        except (OSError, ValueError) as error:
+            raise DataError(f"an image of question {self.id!r} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,39 +61,90 @@ class Subject(Protocol):
     def name(self) -> str:
         """Unique in a run."""
 
-    async def reply(self, talk: Sequence[Message]) -> Reply:
-        """Answers the last turn of ``talk``. Raises AiflowError when it cannot."""
+    async def reply(self, talk: Sequence[Message], sample: Sample | None = None) -> Reply:
+        """Answers the last turn of ``talk``, which is about ``sample``; the sample's options replace its own.
+
+        Raises AiflowError when it cannot.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgment:
+    """What one judge said of an answer: the words, the ``verdict`` read out of them (empty: none) and its ``score``.
+
+    ``label`` tells several judgments of one answer apart (``game 1``); ``data`` holds what else the judge returned.
+    """
+
+    judge: str
+    text: str
+    verdict: str = ""
+    score: float | None = None
+    label: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grade:
+    """The score of an answer, 0..``Suite.best``, and the judgments behind it. None: no judge could be understood."""
+
+    score: float | None
+    judgments: tuple[Judgment, ...] = ()
+
+
+class Grader(Protocol):
+    """Grades the last of the texts that a subject ``said`` to the turns of a sample so far."""
+
+    async def __call__(self, sample: Sample, said: Sequence[str]) -> Grade:
+        """Raises AiflowError where a judge cannot be asked, which ends the run (it can be resumed)."""
 
 
 Scorer = Callable[[Sample, int, str], float]
-"""Scores the text given to turn 0, 1, ... of a sample, in 0..``Suite.best``."""
+"""Scores the text given to turn 0, 1, ... of a sample, in 0..``Suite.best``, without a judge."""
+
+
+def by_rule(score: Scorer) -> Grader:
+    """A grader that needs no judge."""
+
+    async def grade(sample: Sample, said: Sequence[str]) -> Grade:
+        return Grade(score=score(sample, len(said) - 1, said[-1]))
+
+    return grade
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A named set of samples and how their answers are scored: 0..``best``, shown with its ``unit``."""
+    """A named set of samples and how their answers are graded: 0..``best``, shown with its ``unit``.
+
+    ``summary`` computes the figures that the benchmark publishes from one subject's records, e.g. ``win_rate``, under
+    their published names; the first is the headline. ``graded``: whether the answers and finals of a collaboration's
+    devices are graded as well, which costs a judged suite a judgment each.
+    """
 
     name: str
     samples: Sequence[Sample]
-    score: Scorer
+    grade: Grader
     best: float = 100.0
     unit: str = "%"
+    summary: "Callable[[Sequence[Record]], Mapping[str, Any]] | None" = None
+    graded: frozenset[str] = frozenset({"answers", "finals"})
 
 
 @dataclass(frozen=True)
 class Said:
-    """A text and its score."""
+    """A text and its score; None where it was not graded, or no judge could be understood."""
 
     text: str
-    score: float
+    score: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One scored turn. With an ``error`` the text is empty and the score 0."""
+    """One graded turn. With an ``error`` the text is empty and the score 0; score None: no judgment could be read."""
 
     text: str
-    score: float
+    score: float | None
     seconds: float = 0.0
     tokens: int = 0
     bytes: Mapping[str, int] = field(default_factory=dict)
@@ -84,6 +153,7 @@ class Turn:
     answers: Mapping[str, Said] = field(default_factory=dict)
     finals: Mapping[str, Said] = field(default_factory=dict)
     steps: tuple[Mapping[str, Any], ...] = ()
+    judgments: tuple[Judgment, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +166,7 @@ class Record:
     turns: tuple[Turn, ...]
 
     @property
-    def score(self) -> float:
-        """The mean over turns."""
-        return sum(t.score for t in self.turns) / len(self.turns)
+    def score(self) -> float | None:
+        """The mean over the turns that have a score; None if none has."""
+        known = [turn.score for turn in self.turns if turn.score is not None]
+        return sum(known) / len(known) if known else None

@@ -1,6 +1,6 @@
 """The nano suite: held-out two-turn questions in eight categories, scored by exact checkers. 100 is right, 0 wrong."""
 
-from aiflow.bench.suite import Sample, Suite
+from aiflow.bench.suite import Sample, Suite, by_rule
 from aiflow.errors import InputError
 from aiflow.nano import questions as held_out
 
@@ -18,4 +18,4 @@ def nano_suite(questions: int = held_out.SUITE_SIZE, seed: int = held_out.SEED) 
         Sample(id=str(q.id), category=q.category, turns=tuple(q.turns), references=tuple(q.references))
         for q in known.values()
     ]
-    return Suite(name="nano", samples=samples, score=score)
+    return Suite(name="nano", samples=samples, grade=by_rule(score))

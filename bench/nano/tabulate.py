@@ -135,7 +135,7 @@ def vote(voters: Sequence[Sequence[Record]]) -> Floats:
         said = [voter[record].turns[turn] for voter in voters]
         votes = Counter(normal(t.text) for t in said)
         most = max(votes.values())
-        value = {normal(t.text): t.score for t in said}
+        value = {normal(t.text): t.score or 0.0 for t in said}
         tied = [value[text] for text, count in votes.items() if count == most]
         return sum(tied) / len(tied)
 

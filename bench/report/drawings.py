@@ -67,7 +67,8 @@ def heat(suite: Suite, records: Mapping[str, Sequence[Record]]) -> list[tuple[st
     for subject, row in records.items():
         by: dict[str, list[float]] = {category: [] for category in categories}
         for record in row:
-            by[record.category].append(record.score)
+            if (score := record.score) is not None:
+                by[record.category].append(score)
         lines.append((subject, [sum(found) / len(found) if found else None for found in by.values()]))
     return lines
 

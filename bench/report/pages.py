@@ -75,7 +75,7 @@ def pages(
             reference = sample.references[turn] if turn < len(sample.references) else ""
             turns.append((question, reference, views))
         lead = records[(joint or alone)[0]][number]
-        yield Page(sample=sample, turns=turns, marks=[t.score >= suite.best for t in lead.turns])
+        yield Page(sample=sample, turns=turns, marks=[(t.score or 0.0) >= suite.best for t in lead.turns])
 
 
 def _joint(subject: str, turn: Turn, alone: Mapping[str, Turn], *, first: bool) -> Joint:

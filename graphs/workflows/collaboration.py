@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from langchain_core.messages import AIMessage
+from langgraph.config import get_config
 
 from aiflow.agents.interface import Asks
 from aiflow.errors import InputError, QuorumError
@@ -20,7 +21,7 @@ from aiflow.graphs.blocks.revise import revise
 from aiflow.graphs.blocks.select import select
 from aiflow.graphs.state import State
 from aiflow.graphs.workflows.policy import Policy
-from aiflow.types import Message, conversation
+from aiflow.types import Message, Options, conversation
 
 
 @runtime_checkable
@@ -38,11 +39,17 @@ class Collaboration:
         self.server, self.devices, self.policy = server, devices, policy
         self._waiting = True
         self._server_call: dict[str, Any] = {"options": policy.server_options, "deadline": policy.server_deadline}
-        self._device_call: dict[str, Any] = {
-            "sender": server.node,
-            "options": policy.options,
-            "deadline": policy.deadline,
-        }
+
+    @property
+    def _device_call(self) -> dict[str, Any]:
+        """How devices are asked: as the policy says, or by the run's ``configurable.options``."""
+        options = _configured() or self.policy.options
+        return {"sender": self.server.node, "options": options, "deadline": self.policy.deadline}
+
+    @property
+    def _writing_call(self) -> dict[str, Any]:
+        """How the server is asked for the answer itself: by the run's options too, where those are given."""
+        return self._server_call | {"options": _configured() or self.policy.server_options}
 
     async def select(self, state: State) -> Update:
         """Names the devices that suit the question, and clears what the last turn left."""
@@ -89,7 +96,7 @@ class Collaboration:
                 how=policy.merge,
                 budget=policy.budget,
                 fallback=state["merged"] or None,
-                **self._server_call,
+                **self._writing_call,
             )
         update: Update = {"merged": merged.text, "round": done, "trace": state["trace"] + merged.trace}
         return update | ({"messages": [AIMessage(merged.text)]} if done == policy.rounds else {})
@@ -125,8 +132,15 @@ class Collaboration:
         answered = sum(name in state["answers"] for name in state["selected"])
         few = f"{answered} of {len(state['selected'])} selected devices answered"
         note = f"fallback: the server answers alone, {few}, the quorum is {self.policy.quorum}"
-        reply = await attempt(self.server, turns, step="merge", note=note, **self._server_call)
+        reply = await attempt(self.server, turns, step="merge", note=note, **self._writing_call)
         if not reply.ok:
             why = "; ".join([*failures, f"{self.server.name}: {reply.record['error']}"])
             raise QuorumError(f"{few}, the quorum is {self.policy.quorum}, and the server failed too ({why}).")
         return Merged(text=reply.text, trace=[reply.record])
+
+
+def _configured() -> Options | None:
+    found = get_config().get("configurable", {}).get("options")
+    if not isinstance(found, Options | None):
+        raise InputError(f"configurable.options={found!r} is not an aiflow.Options.")
+    return found

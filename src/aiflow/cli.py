@@ -89,7 +89,7 @@ def bench_mt_bench(
     json: Json = False,
 ) -> None:
     """MT-Bench's real questions with recorded answers of real models and recorded GPT-4 judgments."""
-    from aiflow.bench import mt_bench
+    from aiflow.bench.collaborations import mt_bench
 
     mt_bench.main(data=data, limit=limit, json=json)
 

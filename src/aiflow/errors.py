@@ -19,6 +19,7 @@ AiflowError
 │   └── MessageError             well-formed bytes with wrong content (kind, field, session, epoch)
 ├── ClusterError (RuntimeError)  the cluster cannot do what was asked
 │   └── PlacementError           no node offers what an agent needs
+├── BudgetSpentError (RuntimeError)  a benchmark's budget of requests, tokens or money is used up; it can be resumed
 └── AgentError (RuntimeError)    an agent could not answer
     ├── AgentDiedError           its process is gone
     ├── DeadlineError (TimeoutError)  no answer within the deadline
@@ -105,6 +106,10 @@ class ClusterError(AiflowError, RuntimeError):
 
 class PlacementError(ClusterError):
     """No node offers what an agent needs."""
+
+
+class BudgetSpentError(AiflowError, RuntimeError):
+    """A benchmark's budget of requests, tokens or money is used up; the run can be resumed with a larger one."""
 
 
 class AgentError(AiflowError, RuntimeError):

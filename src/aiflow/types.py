@@ -129,13 +129,17 @@ def conversation(messages: Any) -> tuple[Message, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to generate. ``temperature`` 0 is greedy; ``seed`` makes sampling repeatable per call, whatever else runs."""
+    """How to generate. ``temperature`` 0 is greedy; ``seed`` makes sampling repeatable per call, whatever else runs.
+
+    ``top_logprobs``: how many of the likeliest tokens at each place to report in ``Answer.logprobs``.
+    """
 
     max_tokens: int = 256
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    top_logprobs: int = 0
 
     def __post_init__(self) -> None:
         stop: Any = self.stop  # one str is accepted for one stop string
@@ -146,6 +150,7 @@ class Options:
             ("top_p", int | float, lambda v: 0 < v <= 1, "a number in (0, 1]"),
             ("seed", int | None, lambda v: v is None or 0 <= v < 2**63, "an int >= 0 or None"),
             ("stop", tuple, lambda v: all(isinstance(s, str) and s for s in v), "non-empty strings"),
+            ("top_logprobs", int, lambda v: 0 <= v <= 20, "an int of 0..20"),
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, kinds) or not valid(value):
@@ -182,7 +187,11 @@ class Delta:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A whole answer. ``seconds`` is what the asker waited, links included; ``bytes`` what crossed each link."""
+    """A whole answer. ``seconds`` is what the asker waited, links included; ``bytes`` what crossed each link.
+
+    ``logprobs``: where ``Options.top_logprobs`` asked for them, the likeliest tokens at each place as (text, natural
+    logarithm of the probability before temperature and ``top_p``), the likeliest first.
+    """
 
     text: str
     finish: Finish = "stop"
@@ -190,3 +199,4 @@ class Answer:
     agent: str = ""
     seconds: float = 0.0
     bytes: Mapping[str, int] = field(default_factory=dict)
+    logprobs: tuple[tuple[tuple[str, float], ...], ...] = ()

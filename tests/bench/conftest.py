@@ -15,7 +15,7 @@ import pytest
 from aiflow.bench.nano import run_nano
 from aiflow.bench.nano.team import Team
 from aiflow.bench.outcome import Outcome
-from aiflow.bench.suite import Sample, Suite
+from aiflow.bench.suite import Sample, Suite, by_rule
 from aiflow.errors import BackendError
 from aiflow.types import Answer, Delta, Options, Usage, conversation
 
@@ -93,7 +93,7 @@ def make_suite() -> Suite:
     def score(sample: Sample, turn: int, text: str) -> float:
         return 100.0 * (text == f"a{sample.id[1:]}.{turn}")
 
-    return Suite(name="nano", samples=samples, score=score)
+    return Suite(name="nano", samples=samples, grade=by_rule(score))
 
 
 @pytest.fixture

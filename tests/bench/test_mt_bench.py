@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aiflow.bench.judge import rating
-from aiflow.bench.mt_bench import crossfit, main, run_mt_bench
-from aiflow.bench.mt_bench.data import ANSWERS, QUESTIONS, REPLIES, default_folder, load, published
-from aiflow.bench.mt_bench.server import ExtractiveServer, central
+from aiflow.bench.collaborations.mt_bench import crossfit, main, run_mt_bench
+from aiflow.bench.collaborations.mt_bench.server import ExtractiveServer, central
+from aiflow.bench.judges import rating
 from aiflow.bench.suite import Sample
+from aiflow.bench.suites.mt_bench.data import ANSWERS, QUESTIONS, REPLIES, default_folder, load, published
 from aiflow.errors import DataError, InputError
 
 DATA = default_folder()

@@ -10,7 +10,7 @@ from aiflow.bench.nano.team import Team
 from aiflow.bench.results import costs
 from aiflow.bench.self_moa import SelfMoA
 from aiflow.bench.subjects import Alone
-from aiflow.bench.suite import Record, Reply, Suite
+from aiflow.bench.suite import Record, Reply, Sample, Suite
 from aiflow.errors import BackendError
 from aiflow.types import Message
 
@@ -23,7 +23,8 @@ class Echo:
     def __init__(self) -> None:
         self.talks: list[tuple[Message, ...]] = []
 
-    async def reply(self, talk: Sequence[Message]) -> Reply:
+    async def reply(self, talk: Sequence[Message], sample: Sample | None = None) -> Reply:
+        del sample
         self.talks.append(tuple(talk))
         return Reply(text=f"said {talk[-1].text}")
 
@@ -51,7 +52,8 @@ async def test_an_error_counts_apart_and_scores_zero(suite: Suite, team: Team) -
 
 async def test_a_bug_ends_the_run(suite: Suite) -> None:
     class Broken(Echo):
-        async def reply(self, talk: Sequence[Message]) -> Reply:
+        async def reply(self, talk: Sequence[Message], sample: Sample | None = None) -> Reply:
+            del sample
             raise TypeError(talk[-1].text)
 
     with pytest.raises(TypeError):

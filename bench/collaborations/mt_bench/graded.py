@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from aiflow.bench.mt_bench.data import Recorded
-from aiflow.bench.suite import Sample, Suite
+from aiflow.bench.suite import Sample, Suite, by_rule
+from aiflow.bench.suites.mt_bench.data import Recorded
 from aiflow.errors import DataError, InputError
 
 
@@ -30,7 +30,7 @@ def suite_of(recorded: Recorded, models: Sequence[str], samples: Sequence[Sample
             raise DataError(f"question {sample.id}, turn {turn + 1}: no recorded model said {text[:60]!r}.")
         return sum(found) / len(found)
 
-    return Suite(name="mt-bench", samples=samples, score=score, best=10.0, unit="/10")
+    return Suite(name="mt-bench", samples=samples, grade=by_rule(score), best=10.0, unit="/10")
 
 
 def _spread(samples: tuple[Sample, ...]) -> list[Sample]:

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from aiflow.bench import stats
-from aiflow.bench.mt_bench import cards, crossfit
-from aiflow.bench.mt_bench.data import Recorded
-from aiflow.bench.mt_bench.team import HEADLINE, SETUPS
+from aiflow.bench.collaborations.mt_bench import cards, crossfit
+from aiflow.bench.collaborations.mt_bench.team import HEADLINE, SETUPS
 from aiflow.bench.results import Results, Row, costs, row, scores
 from aiflow.bench.stats import Estimate, Floats
 from aiflow.bench.suite import Record, Suite
+from aiflow.bench.suites.mt_bench.data import Recorded
 
 NOTES = (
     "Scores are the recorded GPT-4 ratings (1..10) of the recorded answers; 95 % intervals: bootstrap over questions.",

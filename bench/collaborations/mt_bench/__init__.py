@@ -12,8 +12,8 @@ from aiflow.bench.log import RunLog
 from aiflow.bench.provenance import provenance
 
 if TYPE_CHECKING:
-    from aiflow.bench.mt_bench.data import Recorded
     from aiflow.bench.outcome import Outcome
+    from aiflow.bench.suites.mt_bench.data import Recorded
 
 
 def main(
@@ -30,7 +30,7 @@ def main(
     ``data`` is the folder of recorded files (``$AIFLOW_DATA/mt_bench`` if None), ``limit`` the number of questions,
     taken evenly from the categories. Raises DataError where a file is missing or malformed.
     """
-    from aiflow.bench.mt_bench.data import default_folder, find, load
+    from aiflow.bench.suites.mt_bench.data import default_folder, find, load
 
     folder = find(data or default_folder())
     outcome = run_mt_bench(load(folder), folder, limit, seed, out=out)
@@ -45,10 +45,10 @@ def run_mt_bench(
 
     Expectations always come from all questions but the one asked, also when ``limit`` asks fewer.
     """
-    from aiflow.bench.mt_bench.measure import measure
-    from aiflow.bench.mt_bench.suite import mt_bench_suite
-    from aiflow.bench.mt_bench.tabulate import tabulate
-    from aiflow.bench.mt_bench.team import HEADLINE
+    from aiflow.bench.collaborations.mt_bench.graded import mt_bench_suite
+    from aiflow.bench.collaborations.mt_bench.measure import measure
+    from aiflow.bench.collaborations.mt_bench.tabulate import tabulate
+    from aiflow.bench.collaborations.mt_bench.team import HEADLINE
     from aiflow.bench.outcome import Outcome
 
     suite, start = mt_bench_suite(recorded, limit), time.perf_counter()

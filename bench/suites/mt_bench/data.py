@@ -1,6 +1,6 @@
 """MT-Bench's 80 questions with what real models answered and how GPT-4 judged it, from a folder of recorded files.
 
-Scores come from the judge's raw replies by ``aiflow.bench.judge``; nothing is scored here.
+Scores come from the judge's raw replies by ``aiflow.bench.judges``; nothing is scored here.
 """
 
 import gzip
@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from aiflow.bench.judge import rating
+from aiflow.bench.judges import rating
 from aiflow.bench.suite import Sample
 from aiflow.errors import DataError
 
@@ -73,7 +73,7 @@ class Recorded:
 def default_folder() -> Path:
     """``$AIFLOW_DATA/mt_bench``, else ``../shared/data/mt_bench`` beside the checkout."""
     data = os.environ.get("AIFLOW_DATA")
-    beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+    beside = Path(__file__).resolve().parents[3].parent / "shared" / "data"
     return (Path(data) if data else beside) / "mt_bench"
 
 

@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 
 from aiflow.agents.interface import Asks
-from aiflow.bench.mt_bench import cards, crossfit
-from aiflow.bench.mt_bench.data import ANSWERS, QUESTIONS, Recorded
-from aiflow.bench.mt_bench.server import Expected, ExtractiveServer
+from aiflow.bench.collaborations.mt_bench import cards, crossfit
+from aiflow.bench.collaborations.mt_bench.server import Expected, ExtractiveServer
 from aiflow.bench.stats import Floats
 from aiflow.bench.subjects import Collaboration
+from aiflow.bench.suites.mt_bench.data import ANSWERS, QUESTIONS, Recorded
 
 HEADLINE = "3 devices"
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from aiflow.bench import runner
+from aiflow.bench.collaborations.mt_bench import cards
+from aiflow.bench.collaborations.mt_bench.graded import suite_of
+from aiflow.bench.collaborations.mt_bench.team import HEADLINE, SETUPS, collaboration, expectations, recorded_agents
 from aiflow.bench.log import RunLog
-from aiflow.bench.mt_bench import cards
-from aiflow.bench.mt_bench.data import Recorded
-from aiflow.bench.mt_bench.suite import suite_of
-from aiflow.bench.mt_bench.team import HEADLINE, SETUPS, collaboration, expectations, recorded_agents
 from aiflow.bench.progress import Progress
 from aiflow.bench.subjects import Alone
 from aiflow.bench.suite import Record, Subject, Suite
+from aiflow.bench.suites.mt_bench.data import Recorded
 
 PARALLEL = 16
 

@@ -1,0 +1,1 @@
+"""Collaborations of recorded agents, beside the bounds of what any collaboration of them could reach."""

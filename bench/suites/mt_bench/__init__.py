@@ -1,0 +1,1 @@
+"""MT-Bench: 80 questions of two turns, rated by a judge."""
