@@ -13,7 +13,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DATA = [
     "aiflow/py.typed",
+    "aiflow/bench/report/data.js",
+    "aiflow/bench/report/list.js",
+    "aiflow/bench/report/question.js",
+    "aiflow/bench/report/report.css",
     "aiflow/bench/report/report.html",
+    "aiflow/bench/report/report.js",
     "aiflow/examples/home.yaml",
     "aiflow/nano/weights/base/model.safetensors",
     "aiflow/nano/weights/family/drafter/model.safetensors",

@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from aiflow.agents.agent import Agent
     from aiflow.agents.deployment import Deployment
 
+HOME = "home"
+"""What users call the topology that ships, and the graph on it."""
 PLACES = {"math": "phone", "code": "laptop", "text": "tablet", "islands": "watch", "minerals": "camera"}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from aiflow.agents.interface import Asks
 from aiflow.bench.budget import Budget
 from aiflow.bench.requests import RequestLog, key_of
+from aiflow.bench.tally import count
 from aiflow.types import Answer, Delta, Options, conversation
 
 
@@ -16,15 +17,26 @@ class AskCache:
     Sound only where the answer is a function of both, i.e. greedy or seeded. Errors are not kept. While ``serve`` is
     False every call goes to the agent and is only remembered, so that times stay true (a repeated answer says nothing
     about time). With a ``log`` answers are written down, and those of an earlier run are served; what is not served is
-    counted against ``budget``. ``hits`` and ``misses`` count.
+    counted against ``budget``. ``hits`` and ``misses`` count. ``kept_as`` (by default its
+    name): whose answers these are in the log; it should tell the model too. What else it can do, it does uncached.
     """
 
     def __init__(
-        self, agent: Asks, *, serve: bool = True, log: RequestLog | None = None, budget: Budget | None = None
+        self,
+        agent: Asks,
+        *,
+        serve: bool = True,
+        log: RequestLog | None = None,
+        budget: Budget | None = None,
+        kept_as: str = "",
     ) -> None:
         self.agent, self.serve, self.log, self.budget = agent, serve, log, budget
+        self._kept_as = kept_as or agent.name
         self.hits = self.misses = 0
         self._answers: dict[str, asyncio.Task[Answer]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.agent, name)
 
     @property
     def name(self) -> str:
@@ -51,20 +63,28 @@ class AskCache:
     ) -> Answer:
         """Asks once per conversation and options; the first asker's ``sender`` and ``deadline`` hold for all."""
         talk = conversation(messages)
-        key = key_of(self.name, talk, options)
+        key = key_of(self._kept_as, talk, options)
         task = self._answers.get(key) if self.serve else None
         if task is None and self.log is not None and (known := self.log.get(key)):
             self.hits += 1
+            count(known, reused=True)
             return known
         if task is not None:
             self.hits += 1
-            return await asyncio.shield(task)
+            answer = await asyncio.shield(task)
+            count(answer, reused=True)
+            return answer
         self.misses += 1
         if self.budget:
             self.budget.check()
         task = self._answers[key] = asyncio.ensure_future(self._ask(key, talk, sender, options, deadline))
         task.add_done_callback(lambda t: self._answers.pop(key, None) if t.cancelled() or t.exception() else None)
-        return await asyncio.shield(task)
+        if self.log is not None:
+            self.log.pending.add(task)
+            task.add_done_callback(self.log.pending.discard)
+        answer = await asyncio.shield(task)
+        count(answer, reused=False)
+        return answer
 
     async def _ask(
         self, key: str, talk: Any, sender: str | None, options: Options | None, late: float | None

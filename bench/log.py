@@ -113,13 +113,17 @@ class RunLog:
 
 
 def read(folder: Path) -> tuple[Header, list[Record]]:
-    """A log from disk. Raises DataError when it is missing, of another version or malformed."""
+    """A log from disk; of two records of one sample by one subject, the later one (a resumed run tries errors again).
+
+    Raises DataError when it is missing, of another version or malformed.
+    """
     path = folder / HEADER
     try:
         header = Header.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise DataError(f"{path} is not a run log of version {VERSION}: {error}") from error
-    return header, list(_lines(folder / SAMPLES, _RECORD, "record"))
+    last = {(r.subject, r.sample): r for r in _lines(folder / SAMPLES, _RECORD, "record")}
+    return header, list(last.values())
 
 
 def questions(folder: Path) -> list[Sample]:

@@ -3,6 +3,7 @@
 A torn last line is dropped. Knows no suite; ``cache.AskCache`` writes and reads it.
 """
 
+import asyncio
 import json
 import os
 from collections.abc import Mapping
@@ -24,10 +25,16 @@ class RequestLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.pending: set[asyncio.Task[Answer]] = set()
         self._answers = dict(_read(path))
 
     def __len__(self) -> int:
         return len(self._answers)
+
+    async def settle(self, seconds: float) -> None:
+        """Waits for what has been asked and not yet answered, so that it is not asked again."""
+        if self.pending:
+            await asyncio.wait(self.pending, timeout=seconds)
 
     def get(self, key: str) -> Answer | None:
         """The recorded answer."""

@@ -60,7 +60,10 @@ class Ablated:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Everything that one run found. ``run`` says what produced it; ``notes`` what a reader must know to trust it."""
+    """Everything that one run found. ``run`` says what produced it; ``notes`` what a reader must know to trust it.
+
+    ``models``: subject -> the figures that the benchmark publishes, under their published names.
+    """
 
     title: str
     suite: str
@@ -72,6 +75,7 @@ class Results:
     curve: Sequence[Size] = ()
     ablation: Sequence[Ablated] = ()
     notes: Sequence[str] = ()
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -99,8 +103,8 @@ def scores(records: Iterable[Record]) -> Floats:
 
 def row(name: str, group: str, s_QT: Floats, seed: int, **more: Any) -> Row:
     """A row from scores per question and turn."""
-    turns = tuple(float(t) for t in np.nanmean(s_QT, axis=0))
-    return Row(name=name, group=group, turns=turns, score=stats.mean(np.nanmean(s_QT, axis=1), seed), **more)
+    turns = tuple(float(t) for t in stats.known_mean(s_QT, 0))
+    return Row(name=name, group=group, turns=turns, score=stats.mean(stats.known_mean(s_QT, 1), seed), **more)
 
 
 def costs(records: Sequence[Record]) -> dict[str, Any]:
@@ -108,9 +112,15 @@ def costs(records: Sequence[Record]) -> dict[str, Any]:
     turns = [turn for record in records for turn in record.turns]
     links = {link: count / len(records) for link, count in total(turn.bytes for turn in turns).items()}
     return {
-        "latency": stats.percentile([turn.seconds for turn in turns if not turn.error], 50),
+        "latency": stats.percentile([turn.seconds for turn in turns if not (turn.error or turn.reused)], 50),
         "bytes": float(sum(links.values())),
         "links": links,
         "tokens": sum(turn.tokens for turn in turns) / len(records),
         "errors": sum(bool(turn.error) for turn in turns),
     }
+
+
+def circular(names: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    """The runs of ``size`` neighbours in a circle of names, one from each start: abc, 2 -> ab, bc, ca."""
+    double = (*names, *names)
+    return [tuple(double[start : start + size]) for start in range(len(names))]

@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
 from aiflow.bench.suite import Grade, Record, Reply, Said, Sample, Subject, Suite, Turn
+from aiflow.bench.tally import counting
 from aiflow.errors import AiflowError, BudgetSpentError
 from aiflow.types import Message
 
@@ -69,13 +71,15 @@ async def _turn(
 ) -> Turn:
     start = time.perf_counter()
     try:
-        reply = await subject.reply(talk, sample)
+        with counting() as tally:
+            reply = await subject.reply(talk, sample)
     except BudgetSpentError:
         raise
     except AiflowError as error:
         told = f"{type(error).__name__}: {error}"
         return Turn(text="", score=0.0, error=told, seconds=time.perf_counter() - start)
-    return await _graded(suite, sample, before, reply)
+    reply = replace(reply, tokens=reply.tokens or tally.tokens, bytes=reply.bytes or dict(tally.bytes))
+    return replace(await _graded(suite, sample, before, reply), reused=tally.reused)
 
 
 async def _graded(suite: Suite, sample: Sample, before: Sequence[Turn], reply: Reply) -> Turn:

@@ -17,16 +17,28 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its 95 % interval."""
+    """A mean and its 95 % interval; NaN where there was nothing to average."""
 
     value: float
     lo: float
     hi: float
 
     @property
-    def ci(self) -> list[float]:
-        """``[lo, hi]``, rounded for JSON."""
-        return [round(self.lo, 4), round(self.hi, 4)]
+    def ci(self) -> list[float] | None:
+        """``[lo, hi]``, rounded for JSON; None without a value."""
+        return None if np.isnan(self.value) else [round(self.lo, 4), round(self.hi, 4)]
+
+    @property
+    def rounded(self) -> float | None:
+        """The value, rounded for JSON; None without one."""
+        return None if np.isnan(self.value) else round(self.value, 4)
+
+
+def known_mean(scores: Floats, axis: int) -> Floats:
+    """The mean of what is not NaN along an axis; NaN where nothing is."""
+    count = (~np.isnan(scores)).sum(axis=axis)
+    mean: Floats = np.nansum(scores, axis=axis) / np.where(count, count, np.nan)
+    return mean
 
 
 @functools.lru_cache(maxsize=8)
@@ -40,12 +52,14 @@ def weights(questions: int, seed: int = 0, draws: int = DRAWS) -> Floats:
 def mean(scores_Q: Sequence[float] | Floats, seed: int = 0, draws: int = DRAWS) -> Estimate:
     """The mean over questions with its percentile bootstrap interval; questions without a score (NaN) are left out.
 
-    Raises ValueError without questions.
+    NaN if none has one. Raises ValueError without questions.
     """
     s_Q = np.asarray(scores_Q, dtype=np.float64)
+    if s_Q.ndim != 1 or not s_Q.size:
+        raise ValueError(f"a mean needs one score per question, got shape {s_Q.shape}.")
     known_Q = ~np.isnan(s_Q)
-    if s_Q.ndim != 1 or not known_Q.any():
-        raise ValueError(f"a mean needs one score per question, got {known_Q.sum()} of shape {s_Q.shape}.")
+    if not known_Q.any():
+        return Estimate(np.nan, np.nan, np.nan)
     w_BQ = weights(s_Q.size, seed, draws)
     share_B = 1.0 if known_Q.all() else np.maximum(w_BQ @ known_Q, 1e-12)
     mean_B = w_BQ @ np.nan_to_num(s_Q) / share_B

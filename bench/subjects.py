@@ -102,17 +102,20 @@ class Recorded:
 
 
 def reply_of(state: Mapping[str, Any], seconds: float) -> Reply:
-    """Reads the final state of ``aiflow.graphs.device_server``; without revision there are no finals."""
-    steps = tuple(dict(step) for step in state["trace"])
+    """Reads the final state of ``aiflow.graphs.device_server``, or the last message of any other graph's.
+
+    Without revision there are no finals; without a trace the costs are unknown here.
+    """
+    steps = tuple(dict(step) for step in state.get("trace", ()))
     revised = any(step["step"] == "revise" for step in steps)
     return Reply(
-        text=state["merged"],
+        text=state["merged"] if "merged" in state else str(state["messages"][-1].content),
         seconds=seconds,
         tokens=sum(step["completion_tokens"] for step in steps),
         bytes=total(step["bytes"] for step in steps),
-        selected=tuple(state["selected"]),
-        answers=dict(state["answers"]),
-        finals=dict(state["finals"]) if revised else {},
+        selected=tuple(state.get("selected", ())),
+        answers=dict(state.get("answers", {})),
+        finals=dict(state.get("finals", {})) if revised else {},
         steps=steps,
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -131,6 +132,14 @@ class Suite:
     graded: frozenset[str] = frozenset({"answers", "finals"})
 
 
+def spread(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples with the categories in turn, so that the first few are of all kinds."""
+    by: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by.setdefault(sample.category, []).append(sample)
+    return [sample for row in zip_longest(*by.values()) for sample in row if sample]
+
+
 @dataclass(frozen=True)
 class Said:
     """A text and its score; None where it was not graded, or no judge could be understood."""
@@ -141,7 +150,10 @@ class Said:
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One graded turn. With an ``error`` the text is empty and the score 0; score None: no judgment could be read."""
+    """One graded turn. With an ``error`` the text is empty and the score 0; score None: no judgment could be read.
+
+    ``reused``: how many of the answers in it had been given before, so that ``seconds`` says nothing.
+    """
 
     text: str
     score: float | None
@@ -154,6 +166,7 @@ class Turn:
     finals: Mapping[str, Said] = field(default_factory=dict)
     steps: tuple[Mapping[str, Any], ...] = ()
     judgments: tuple[Judgment, ...] = ()
+    reused: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

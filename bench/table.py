@@ -1,5 +1,6 @@
 """The terminal's view of Results: the paper's Tables III, V and VI with intervals and costs."""
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -50,14 +51,19 @@ def cells(row: Row, digits: int) -> list[str]:
     """A row as text, from its name on."""
     return [
         row.name,
-        *(f"{turn:.{digits}f}" for turn in row.turns),
-        f"{row.score.value:.{digits}f}",
+        *(number(turn, digits) for turn in row.turns),
+        number(row.score.value, digits),
         interval(row.score, digits),
         "" if row.latency is None else f"{row.latency:.2f}",
         "" if row.bytes is None else show_bytes(row.bytes),
         "" if row.tokens is None else f"{row.tokens:.0f}",
         str(row.errors),
     ]
+
+
+def number(value: float, digits: int) -> str:
+    """A figure as text; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def curve_table(results: Results) -> "Table":
@@ -85,7 +91,9 @@ def ablation_table(results: Results) -> "Table":
 
 
 def interval(estimate: Estimate, digits: int, sign: str = "") -> str:
-    """``[61.2, 68.9]``."""
+    """``[61.2, 68.9]``; empty without a value."""
+    if math.isnan(estimate.value):
+        return ""
     return f"[{estimate.lo:{sign}.{digits}f}, {estimate.hi:{sign}.{digits}f}]"
 
 

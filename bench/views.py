@@ -1,5 +1,6 @@
 """Results as plain JSON values: the line that ``--json`` prints and the log's header holds."""
 
+import math
 from typing import Any
 
 from aiflow.bench.results import Results, Row
@@ -10,6 +11,9 @@ def as_json(results: Results) -> dict[str, Any]:
     """Rows, differences, curve, ablation and what produced them. Suites add their headline figures by ``headline``."""
     return {
         "suite": results.suite,
+        "title": results.title,
+        "best": results.best,
+        "unit": results.unit,
         **headline(results),
         "n": results.questions,
         "rows": [_row(row) for row in results.rows],
@@ -22,6 +26,7 @@ def as_json(results: Results) -> dict[str, Any]:
             {"name": a.name, **named("score", a.score), **named("difference", a.difference)} for a in results.ablation
         ],
         "notes": list(results.notes),
+        **({"models": {name: dict(figures) for name, figures in results.models.items()}} if results.models else {}),
         **results.run,
     }
 
@@ -40,18 +45,18 @@ def headline(results: Results) -> dict[str, Any]:
 
 def named(name: str, value: Estimate) -> dict[str, Any]:
     """``{name: value, name_ci: [lo, hi]}``."""
-    return {name: round(value.value, 4), f"{name}_ci": value.ci}
+    return {name: value.rounded, f"{name}_ci": value.ci}
 
 
 def estimate(value: Estimate) -> dict[str, Any]:
     """``{value, ci}``."""
-    return {"value": round(value.value, 4), "ci": value.ci}
+    return {"value": value.rounded, "ci": value.ci}
 
 
 def _row(row: Row) -> dict[str, Any]:
     waits = {"latency": row.latency, "latency_loaded": row.loaded}
     costs = waits | {"bytes": row.bytes, "tokens": row.tokens, "links": dict(row.links)}
     known = {name: value for name, value in costs.items() if value not in (None, {})}
-    turns = [round(turn, 4) for turn in row.turns]
-    who = {"name": row.name, "group": row.group, "turns": turns}
+    turns = [None if math.isnan(turn) else round(turn, 4) for turn in row.turns]
+    who = {"name": row.name, "group": row.group, "turns": turns} | ({"key": row.key} if row.key else {})
     return who | named("score", row.score) | known | {"errors": row.errors}

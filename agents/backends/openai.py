@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from aiflow.agents.backends.openai_access import find_key, translate
+from aiflow.agents.backends.openai_logprobs import Place, gathered, places
 from aiflow.agents.backends.stops import Stops
 from aiflow.errors import BackendError, CredentialError, InputError, UnknownModelError
 from aiflow.types import Answer, Delta, Finish, Message, Options, Usage
@@ -24,7 +25,8 @@ class OpenAIBackend:
     server or a busy one. ``tokens_field``: how ``max_tokens`` is called in requests, by default
     ``max_completion_tokens`` at api.openai.com, whose newer models refuse the older ``max_tokens`` that every other
     server knows. ``extra``: more fields, such as ``{"chat_template_kwargs": {"enable_thinking": False}}``.
-    A server that does not count tokens is taken to have sent one with each piece, and read none.
+    A server that does not count tokens is taken to have sent one with each piece, and read none. One that passes over
+    ``top_logprobs`` leaves ``Answer.logprobs`` empty (`openai_logprobs` says which of its entries count).
     Raises UnknownModelError, CredentialError, InputError.
     """
 
@@ -61,7 +63,7 @@ class OpenAIBackend:
         """
         import openai
 
-        stops, said, pieces = Stops(options.stop), list[str](), 0
+        stops, said, pieces, likeliest = Stops(options.stop), list[str](), 0, list[Place]()
         finish: Finish | None = None
         usage: Usage | None = None
         try:
@@ -69,6 +71,8 @@ class OpenAIBackend:
                 async for chunk in chunks:
                     content, ended, counted = _read(chunk)
                     finish, usage, pieces = ended or finish, counted or usage, pieces + bool(content)
+                    if options.top_logprobs:
+                        likeliest += places(chunk, options.top_logprobs)
                     if text := stops.feed(content):
                         said.append(text)
                         yield Delta(text=text)
@@ -82,7 +86,8 @@ class OpenAIBackend:
         if rest := stops.rest():
             said.append(rest)
             yield Delta(text=rest)
-        yield Answer(text="".join(said), finish=finish, usage=usage or Usage(requests=1, completion_tokens=pieces))
+        usage = usage or Usage(requests=1, completion_tokens=pieces)
+        yield Answer(text="".join(said), finish=finish, usage=usage, logprobs=gathered(likeliest))
 
     async def close(self) -> None:
         """Closes its connections."""
@@ -122,6 +127,8 @@ class OpenAIBackend:
             request["seed"] = options.seed
         if options.stop:
             request["stop"] = list(options.stop)
+        if options.top_logprobs:
+            request |= {"logprobs": True, "top_logprobs": options.top_logprobs}
         if self._extra:
             request["extra_body"] = self._extra
         return request

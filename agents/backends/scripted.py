@@ -1,7 +1,7 @@
 """A back end that answers from a script, with delays and faults on demand: for tests, examples and measurements.
 
 ``scripted:echo`` repeats the question; ``scripted:<text>`` answers the text, with ``{question}`` and ``{turn}`` filled
-in.
+in. A script is sure of itself: each word that it says has the probability 1 in ``Answer.logprobs``, and no other any.
 """
 
 import json
@@ -73,7 +73,8 @@ class ScriptedBackend:
         finish: Finish = "length" if len(said) < len(words) else "stop"
         prompt = sum(len(_TOKEN.findall(message.text)) for message in messages)
         usage = Usage(requests=1, prompt_tokens=prompt, completion_tokens=len(said))
-        yield Answer(text="".join(said), finish=finish, usage=usage)
+        logprobs = tuple(((word, 0.0),) for word in said) if options.top_logprobs else ()
+        yield Answer(text="".join(said), finish=finish, usage=usage, logprobs=logprobs)
 
     async def close(self) -> None:
         """Frees nothing."""

@@ -90,6 +90,11 @@ def _asked(
         raise InputError(
             f"mode {mode!r} at temperature {merged.temperature:g}: 'greedy' is for 0, the others are for above."
         )
+    if merged.top_logprobs:
+        raise InputError(
+            f"top_logprobs={merged.top_logprobs}: a text that several models write has no probabilities of one model; "
+            "leave it at 0, or ask the last judge alone."
+        )
     if isinstance(patience, bool) or not isinstance(patience, int | float) or not patience >= 0:
         raise InputError(f"patience={patience!r} is not usable; give seconds, such as 10.")
     source = device.node if sender is None else sender

@@ -90,6 +90,11 @@ class Asked:
                 f"temperature {options.temperature:g}: split inference gives the full model's greedy text; "
                 "leave it at 0, or sample with speculative_decode."
             )
+        if options.top_logprobs:
+            raise InputError(
+                f"top_logprobs={options.top_logprobs}: split inference reports no probabilities, since device and "
+                "server both write; leave it at 0, or ask the full model alone."
+            )
         if given["transport"] not in TRANSPORTS:
             raise InputError(f"transport {given['transport']!r} is not known; use one of {', '.join(TRANSPORTS)}.")
         dtype: Any = given["dtype"]

@@ -134,6 +134,7 @@ class _Run:
             finish=answer.finish,
             usage=replace(answer.usage, seconds=seen.seconds + computed),
             bytes=dict(self._crossed),
+            logprobs=answer.logprobs,
             tokens=asked.tokens,
             level=asked.level,
             nbytes=seen.nbytes,

@@ -12,6 +12,7 @@ import torch
 
 from aiflow.agents.backends.transformers.loading import Loaded
 from aiflow.agents.backends.transformers.requests import Prompt, Request
+from aiflow.agents.backends.transformers.sampling import Ranked
 from aiflow.agents.backends.transformers.single import generate
 from aiflow.agents.tofc import wire
 from aiflow.collaboration.tofc.adapters.halves import device_half, server_half
@@ -74,17 +75,17 @@ class Server:
                 "included; shorten the conversation or use a model with a longer context."
             )
         asked = Prompt(ids=[0] * count, stop=text.stop)  # embeddings are read; only their number counts
-        request.start(asked, loaded.decode, ends=loaded.ends, context=context, seed=secrets.randbits(63))
+        request.start(asked, loaded.decode, loaded.spell, ends=loaded.ends, context=context, seed=secrets.randbits(63))
         inputs = {
             "inputs_embeds": prompt.embeds_1SH,
             "position_ids": prompt.positions,
             "attention_mask": torch.ones(1, count, dtype=torch.long, device=prompt.embeds_1SH.device),
         }
-        generate(self._model, inputs, request, lambda token: _write(request, token), loaded.silent)
+        generate(self._model, inputs, request, lambda token, ranked: _write(request, token, ranked), loaded.silent)
 
 
-def _write(request: Request, token: int) -> None:
-    request.push(token)
+def _write(request: Request, token: int, ranked: Ranked) -> None:
+    request.push(token, ranked)
 
 
 def _read(loaded: Loaded, half: Any) -> Compressor:

@@ -84,6 +84,7 @@ async def run_nano(
         "merge": merge,
     }
     with RunLog.create(out, "nano", produced) as log:
+        log.ask(suite.samples)
         run = Run(suite, team, seed=seed, merge=merge, parallel=parallel, quiet=quiet, log=log)
         for phase in (run.alone, run.together, run.self_moa, run.latency, *([run.fewer] if curve else [])):
             await phase()

@@ -9,7 +9,7 @@ from aiflow.bench.cache import AskCache
 from aiflow.bench.log import RunLog
 from aiflow.bench.nano.team import Team
 from aiflow.bench.progress import Progress
-from aiflow.bench.results import scores
+from aiflow.bench.results import circular, scores
 from aiflow.bench.self_moa import SelfMoA
 from aiflow.bench.stats import Floats, percentile
 from aiflow.bench.subjects import GREEDY, Alone, Collaboration, Pieces
@@ -120,9 +120,3 @@ class Run:
         total = len(subjects) * len(self.suite.samples)
         with Progress(title, total, unit=self.suite.unit, quiet=self.quiet) as progress:
             return await runner.run(self.suite, subjects, parallel=self.parallel, watch=progress.advance)
-
-
-def circular(names: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    """The runs of ``size`` neighbours in a circle of names, one from each start: abc, 2 -> ab, bc, ca."""
-    double = (*names, *names)
-    return [tuple(double[start : start + size]) for start in range(len(names))]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from aiflow.bench import stats
-from aiflow.bench.nano.phases import IDLE, MERGED, Run, circular
-from aiflow.bench.results import Ablated, Results, Row, Size, costs, row, scores
+from aiflow.bench.nano.phases import IDLE, MERGED, Run
+from aiflow.bench.results import Ablated, Results, Row, Size, circular, costs, row, scores
 from aiflow.bench.self_moa import SelfMoA
 from aiflow.bench.stats import Floats
 from aiflow.bench.suite import Record

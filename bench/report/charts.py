@@ -12,6 +12,7 @@ from markupsafe import Markup
 from aiflow.bench.stats import Estimate
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 300, 52, 40, 16, 20
+LABELS = 12  # more names than that would hide the points: then only those on the Pareto line are written
 _LINE = Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>')
 _DOT = Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}</title></circle>')
 _TEXT = Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>')
@@ -42,16 +43,19 @@ class Scale:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A mark of a scatter: its label, place and CSS class."""
+    """A mark of a scatter: its label, place and CSS class; ``written``: whether the label may stand beside it."""
 
     label: str
     x: float
     y: float
     kind: str = "alone"
+    written: bool = True
 
 
 def whisker(estimate: Estimate, best: float, kind: str, low: float = 0.0) -> Markup:
     """An estimate with its interval on a line of 0..``best``, for a table cell."""
+    if math.isnan(estimate.value):
+        return Markup("")
     scale = Scale(low, best, 4, 156)
     zero = _LINE.format("axis", scale(0), 2, scale(0), 16) if low < 0 else Markup("")
     bar = _LINE.format(f"whisker {kind}", scale(estimate.lo), 9, scale(estimate.hi), 9)
@@ -66,10 +70,11 @@ def lines(series: Sequence[tuple[str, Sequence[Estimate]]], best: float, unit: s
     x, y = Scale(0.7, count + 0.3, LEFT, WIDTH - RIGHT), Scale(0, best, HEIGHT - BOTTOM, TOP)
     parts = [_grid(x, y, [float(n) for n in range(1, count + 1)], "agents", unit)]
     for number, (label, row) in enumerate(series):
-        path = " ".join(f"{x(n):.1f},{y(e.value):.1f}" for n, e in enumerate(row, 1))
+        known = [(n, e) for n, e in enumerate(row, 1) if not math.isnan(e.value)]
+        path = " ".join(f"{x(n):.1f},{y(e.value):.1f}" for n, e in known)
         kind = "merged" if number == 0 else "after"
         parts.append(Markup('<polyline class="path {}" points="{}"/>').format(kind, path))
-        for n, e in enumerate(row, 1):
+        for n, e in known:
             parts.append(_LINE.format(f"whisker {kind}", x(n), y(e.lo), x(n), y(e.hi)))
             parts.append(_DOT.format(f"dot {kind}", x(n), y(e.value), 4.5, f"{label}: {e.value:.1f}"))
         parts.append(_TEXT.format(f"label {kind}", LEFT + 12, TOP + 14 + 18 * number, label))
@@ -77,19 +82,37 @@ def lines(series: Sequence[tuple[str, Sequence[Estimate]]], best: float, unit: s
 
 
 def scatter(points: Sequence[Point], best: float, axis: str, unit: str, title: str) -> Markup:
-    """Quality (up) against a cost (right)."""
+    """Quality (up) against a cost (right), with the Pareto line: the best quality that any such cost has bought."""
     widest = max((p.x for p in points), default=1.0) * 1.18 or 1.0
     x, y = Scale(0, widest, LEFT, WIDTH - RIGHT), Scale(0, best, HEIGHT - BOTTOM, TOP)
     parts = [_grid(x, y, x.ticks(), axis, unit)]
+    front = pareto(points)
+    if len(points) > 1:
+        ends = [x(point.x) for point in front[1:]] + [x(max(point.x for point in points))]
+        steps = [(place, y(a.y)) for a, end in zip(front, ends, strict=True) for place in (x(a.x), end)]
+        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in steps)
+        parts.append(Markup('<polyline class="pareto" points="{}"><title>Pareto line</title></polyline>').format(path))
+    crowd = sum(point.written for point in points) > LABELS
     taken: list[tuple[float, float]] = []
     for point in sorted(points, key=lambda p: -p.y):
         px, py = x(point.x), y(point.y)
         shown = f"{point.label}: {point.y:.1f} at {point.x:.3g}"
         parts.append(_DOT.format(f"dot {point.kind}", px, py, 6, shown))
-        if point.label:
-            place = _free(px + 10, py + 4, taken)
-            parts.append(_TEXT.format(f"label {point.kind}", px + 10, place, point.label))
+        if point.written and (not crowd or point in front or point.kind == "merged"):
+            late = px > WIDTH * 0.7
+            place = _free(px - 10 if late else px + 10, py - 7, taken)
+            kind = f"label {point.kind}{' end' if late else ''}"
+            parts.append(_TEXT.format(kind, px - 10 if late else px + 10, place, point.label))
     return _SVG.format(WIDTH, HEIGHT, title, Markup("").join(parts))
+
+
+def pareto(points: Sequence[Point]) -> list[Point]:
+    """The points that none beats: each better than all that cost as much or less, cheapest first."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.x, -p.y)):
+        if not front or point.y > front[-1].y:
+            front.append(point)
+    return front
 
 
 def bars(rows: Sequence[tuple[str, float, str, str]], title: str, name_width: int = 150) -> Markup:

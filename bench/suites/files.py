@@ -9,6 +9,7 @@ import os
 import shutil
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,7 +82,7 @@ def read(path: Path, remedy: str = "") -> bytes:
     try:
         data = found.read_bytes()
         return gzip.decompress(data) if found.name.endswith(".gz") else data
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{found} cannot be read ({error}){after}") from error
 
 

@@ -1,6 +1,7 @@
-"""The command line: ``aiflow demo | run | graph | bench | train | familial | tofc``. Knows flags and exit codes.
+"""The command line: ``aiflow demo | run | graph | bench | view | compare | export | train | familial | tofc``.
 
-Results go to stdout, progress to stderr. Exit codes: 0 done, 1 the system failed, 2 the input was wrong, 130 Ctrl-C.
+Knows flags and exit codes. Results go to stdout, progress to stderr.
+Exit codes: 0 done, 1 the system failed, 2 the input was wrong, 130 Ctrl-C.
 """
 
 import os
@@ -10,23 +11,20 @@ from typing import Annotated, Any
 
 import typer
 
+from aiflow.cli_bench import Json, Report, Seed, bench
 from aiflow.cli_familial import familial
+from aiflow.cli_suites import suites
 from aiflow.cli_tofc import tofc
 from aiflow.errors import AiflowError, UsageError
 
-Json = Annotated[bool, typer.Option("--json", help="End with one JSON object as the last line of stdout.")]
-Report = Annotated[Path | None, typer.Option(help="Write the self-contained HTML report here.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N questions.")]
-Count = Annotated[int, typer.Option(min=1)]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 GraphOption = Annotated[
     str, typer.Option("--graph", help="'home' or FILE.py:NAME of a graph, or of a function of the cluster.")
 ]
 TopologyOption = Annotated[str, typer.Option(help="A topology file; 'home' is the one that ships.")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-bench = typer.Typer(no_args_is_help=True, help="Measure: quality, overhead, load, faults, bytes.")
 train = typer.Typer(no_args_is_help=True, help="Train the models that ship.")
+bench.add_typer(suites)
 app.add_typer(bench, name="bench")
 app.add_typer(train, name="train")
 app.add_typer(familial, name="familial")
@@ -67,141 +65,41 @@ def graph(graph: GraphOption = "home", topology: TopologyOption = "home") -> Non
     running.draw(graph=graph, topology=topology)
 
 
-@bench.command("nano")
-def bench_nano(
-    limit: Limit = None,
-    quick: Annotated[bool, typer.Option(help="Without the agent-count curve and the ablation.")] = False,
-    merge: Annotated[str, typer.Option(help="rank, synthesis, best_of_n or vote.")] = "rank",
-    report: Report = None,
-    plots: Annotated[Path | None, typer.Option(help="A folder for a figure of the curve.")] = None,
+@app.command()
+def view(
+    run: Annotated[Path, typer.Argument(help="Folder of a benchmark's run, finished or not.")],
+    out: Annotated[Path | None, typer.Option(help="Write the page here (default: into the folder).")] = None,
+) -> None:
+    """Make the report of a benchmark's run: one self-contained HTML page, with a page for every question."""
+    from aiflow.bench import report
+
+    report.main_view(run, out)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    b: Annotated[Path, typer.Argument(help="Folder of another run on the same questions.")],
+    out: Annotated[Path | None, typer.Option(help="Write both runs side by side as an HTML page here.")] = None,
     json: Json = False,
 ) -> None:
-    """The embedded family on its held-out suite, in the form of the paper's Tables III, V and VI."""
-    from aiflow.bench import nano
+    """Compare two runs question by question: paired differences, wins and losses, costs."""
+    from aiflow.bench import report
 
-    nano.main(limit=limit, quick=quick, merge=merge, report=report, plots=plots, json=json)
+    report.main_compare(a, b, json=json, out=out)
 
 
-@bench.command("mt-bench")
-def bench_mt_bench(
-    data: Annotated[Path, typer.Option(help="Folder with MT-Bench's questions and recorded answers.")],
-    limit: Limit = None,
-    json: Json = False,
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a benchmark's run.")],
+    to: Annotated[str, typer.Option(help="fastchat, alpaca_eval, arena-hard[-v0.1|-v2], lm-eval or inspect[-json].")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the files (default: RUN-FORMAT).")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also into a folder that is not empty.")] = False,
 ) -> None:
-    """MT-Bench's real questions with recorded answers of real models and recorded GPT-4 judgments."""
-    from aiflow.bench.collaborations import mt_bench
+    """Write a run in the files of another tool, so that its judges, leaderboards and viewers work on it."""
+    from aiflow.bench import exports
 
-    mt_bench.main(data=data, limit=limit, json=json)
-
-
-@bench.command("familial")
-def bench_familial(
-    part: Annotated[list[str] | None, typer.Option(help="eesb, hpcd, capacity, svd, memory or serving.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All parts, also those that take minutes.")] = False,
-    limit: Annotated[int | None, typer.Option(min=2, help="Items of each form and suite.")] = None,
-    family: Annotated[list[Path] | None, typer.Option(help="A family's folder; one for each trained seed.")] = None,
-    hpcd: Annotated[Path | None, typer.Option(help="Folder of the low-rank members.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="A folder for figures of quality against parameters.")] = None,
-    json: Json = False,
-) -> None:
-    """Familial models: quality of every member against its parameters, beside early exit; SVD, memory, serving."""
-    from aiflow.bench import familial
-
-    parts, families = part or [], family or []
-    familial.main(parts=parts, everything=everything, limit=limit, family=families, hpcd=hpcd, plots=plots, json=json)
-
-
-@bench.command("decoding")
-def bench_decoding(
-    part: Annotated[
-        list[str] | None,
-        typer.Option(help="speed, tiers, devices, bytes, lengths, pipeline, adaptive or breakeven."),
-    ] = None,
-    family: Annotated[Path | None, typer.Option(help="A family's folder.")] = None,
-    prompts: Count = 48,
-    tokens: Annotated[int, typer.Option(min=100, help="Of each simulated session.")] = 2000,
-    plots: Annotated[Path | None, typer.Option(help="A folder for the figures.")] = None,
-    json: Json = False,
-) -> None:
-    """Collaborative decoding: speed beside transformers, one to three tiers, many devices, curves over links."""
-    from aiflow.bench import decoding
-
-    decoding.main(parts=part or [], family=family, prompts=prompts, tokens=tokens, plots=plots, json=json)
-
-
-@bench.command("tofc")
-def bench_tofc(
-    part: Annotated[
-        list[str] | None, typer.Option(help="rate, latency, adaptation, speed, fuzz or real (with --data).")
-    ] = None,
-    family: Annotated[Path | None, typer.Option(help="A family's folder, with a codec in it.")] = None,
-    items: Annotated[int, typer.Option(min=2, help="Questions of each of the nine forms.")] = 40,
-    streams: Annotated[int, typer.Option(min=1, help="To fuzz.")] = 100_000,
-    data: Annotated[Path | None, typer.Option(help="A folder with photographs.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="A folder for the figures.")] = None,
-    json: Json = False,
-) -> None:
-    """Feature compression: accuracy against bytes beside JPEG and WebP, latency over links, changing channels."""
-    from aiflow.bench import tofc
-
-    tofc.main(parts=part or [], family=family, items=items, streams=streams, data=data, plots=plots, json=json)
-
-
-@bench.command("split")
-def bench_split(
-    part: Annotated[list[str] | None, typer.Option(help="outages, latency or bytes.")] = None,
-    family: Annotated[Path | None, typer.Option(help="A family's folder.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Of the outages.")] = 100,
-    json: Json = False,
-) -> None:
-    """Split inference: seeded link outages, latency over links beside each side alone, bytes of what travels."""
-    from aiflow.bench import split
-
-    split.main(parts=part or [], family=family, seeds=seeds, json=json)
-
-
-@bench.command("overhead")
-def bench_overhead(
-    repeats: Count = 30,
-    devices: Annotated[list[int] | None, typer.Option(help="5, 50, or both (default).")] = None,
-    json: Json = False,
-) -> None:
-    """Time the graph adds to the critical path of its agents, beside a plain asyncio + Ray loop."""
-    from aiflow.bench import overhead
-
-    overhead.main(repeats=repeats, devices=devices or [5, 50], json=json)
-
-
-@bench.command("load")
-def bench_load(queries: Annotated[int, typer.Option(min=2)] = 2000, in_flight: Count = 64, json: Json = False) -> None:
-    """Queries per second, p50 and p99 with many requests in flight, and that no answer is lost or mixed up."""
-    from aiflow.bench import load
-
-    load.main(queries=queries, in_flight=in_flight, json=json)
-
-
-@bench.command("faults")
-def bench_faults(repeats: Count = 100, seed: Seed = 0, json: Json = False) -> None:
-    """SIGKILL devices and the server mid-request: an answer or a clear error in time, never a hang."""
-    from aiflow.bench import faults
-
-    faults.main(repeats=repeats, seed=seed, json=json)
-
-
-@bench.command("bytes")
-def bench_bytes(json: Json = False) -> None:
-    """Bytes in traces against the encoded messages, and the time of a 1 MB image over a 500 KB/s link."""
-    from aiflow.bench import bytes as bench_bytes
-
-    bench_bytes.main(json=json)
-
-
-@bench.command("start")
-def bench_start(repeats: Count = 7, json: Json = False) -> None:
-    """Time of ``import aiflow`` and of ``aiflow --help``."""
-    from aiflow.bench import start
-
-    start.main(repeats=repeats, json=json)
+    exports.main(run, to, out, force=force)
 
 
 @train.command("nano")

@@ -106,7 +106,10 @@ async def test_scripted_answers() -> None:
     assert (await ask("scripted:", "z", answers={"x": "y", "*": "?"})).text == "?"
     with pytest.raises(BackendError, match="no answer to 'z'"):
         await ask("scripted:", "z", answers={"x": "y"})
+    sure = await ask("scripted:", answers="one two three", options=Options(max_tokens=2, top_logprobs=5))
+    assert sure.logprobs == ((("one", 0.0),), ((" two", 0.0),))
     cut = await ask("scripted:", answers="one two three", options=Options(max_tokens=2))
+    assert cut.logprobs == ()
     assert (cut.text, cut.finish, cut.usage.completion_tokens, cut.usage.prompt_tokens) == ("one two", "length", 2, 2)
     backend = backends.create("scripted:", answers=["1", "2"])
     texts = []

@@ -191,6 +191,7 @@ async def test_mistakes_are_refused(home: Deployment, folders: dict[str, str]) -
         ({"judges": [big, big]}, "cannot judge itself"),
         ({"judges": [elsewhere]}, "different deployments"),
         ({"judges": [big], "patience": -1}, "patience=-1"),
+        ({"judges": [big], "options": {"top_logprobs": 2}}, "top_logprobs=2: a text that several models write"),
         ({"judges": [other]}, "tokenizers of 'small' and 'other' differ \\(vocabulary, chat template\\)"),
         ({"judges": [script]}, "gives no logits"),
     ]

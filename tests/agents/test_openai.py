@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -132,6 +133,35 @@ async def test_a_server_that_does_not_stop(server: Server) -> None:
     server.body = [chunk("one E"), chunk("", "length")]
     deltas, answer = await ask(server.model, Options(stop=("END",)))
     assert (deltas, answer.text, answer.finish) == (["one ", "E"], "one E", "length")
+
+
+def likely(text: str, *top: tuple[str, float]) -> dict[str, Any]:
+    made = chunk(text)
+    entries = [{"token": t, "logprob": p, "bytes": list(t.encode())} for t, p in top]
+    content = [{"token": text, "logprob": entries[0]["logprob"], "bytes": None, "top_logprobs": entries}]
+    made["choices"][0]["logprobs"] = {"content": content, "refusal": None}
+    return made
+
+
+async def test_streamed_logprobs(server: Server) -> None:
+    server.body = [chunk(), likely("m", ("M", -1.5), ("m", -0.25), ("x", float("nan"))), likely(" is", (" is", -0.0))]
+    server.body += [chunk("", "stop"), {**chunk(), **COUNTED}, b"[DONE]"]
+    deltas, answer = await ask(server.model, Options(top_logprobs=5))
+    assert (deltas, answer.text) == (["m", " is"], "m is")
+    assert answer.logprobs == ((("m", -0.25), ("M", -1.5)), ((" is", 0.0),))
+    assert (server.asked[0]["logprobs"], server.asked[0]["top_logprobs"]) == (True, 5)
+    _, silent = await ask(server.model)  # a server that tells what nobody asked
+    assert silent == replace(answer, logprobs=())
+    assert not {"logprobs", "top_logprobs"} & server.asked[1].keys()
+    server.body = REPLY  # and one that does not tell
+    assert (await ask(server.model, Options(top_logprobs=5)))[1].logprobs == ()
+
+
+async def test_a_server_that_refuses_logprobs(server: Server) -> None:
+    server.status, server.body = 400, b'{"error": {"message": "logprobs are not supported"}}'
+    with pytest.raises(BackendError, match=r"refused the request \(400\): logprobs are not supported"):
+        await ask(server.model, Options(top_logprobs=5))
+    assert len(server.asked) == 1
 
 
 FAILURES: list[tuple[int, bytes | list[Any], type[Exception], str]] = [

@@ -100,6 +100,17 @@ async def test_it_answers_as_the_same_weights_do_here(url: str, tiny: str) -> No
     assert (stopped.text, stopped.finish) == (here.text[: here.text.index(stop)], "stop")
 
 
+async def test_its_likeliest_tokens_are_those_of_the_same_weights_here(url: str, tiny: str) -> None:
+    options = {"max_tokens": 6, "top_logprobs": 4}
+    there, here = await ask(f"{url}#tiny", **options), await ask(tiny, **options)
+    assert [[text for text, _ in place] for place in there.logprobs] == [
+        ["" if text in ("<s>", "</s>", "<pad>") else text for text, _ in place] for place in here.logprobs
+    ]  # it does not name special tokens
+    for one, other in zip(there.logprobs, here.logprobs, strict=True):
+        assert [p for _, p in one] == pytest.approx([p for _, p in other], abs=0.1)  # its cache is in half precision
+    assert (await ask(f"{url}#tiny", max_tokens=6)).logprobs == ()
+
+
 async def test_a_seed_repeats_a_sample(url: str) -> None:
     texts = [(await ask(f"{url}#tiny", max_tokens=12, temperature=1.0, seed=seed)).text for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]

@@ -65,10 +65,11 @@ async def ask(model: str, options: Options) -> tuple[str, Answer]:
 
 @pytest.mark.parametrize("tokens", [1, 24])
 async def test_it_answers_as_the_same_weights_do_here(url: str, tiny: str, tokens: int) -> None:
-    options = Options(max_tokens=tokens)
+    options = Options(max_tokens=tokens, top_logprobs=tokens % 2)  # it has none, and passes over the wish
     streamed, there = await ask(f"{url}#{tiny}", options)
     _, here = await ask(tiny, options)
     assert (streamed, there.text) == (here.text, here.text)
+    assert there.logprobs == ()
     assert there.finish == here.finish == "length"
     assert there.usage.completion_tokens == here.usage.completion_tokens == tokens
     assert there.usage.prompt_tokens == here.usage.prompt_tokens > 20

@@ -156,6 +156,28 @@ async def test_a_vision_model_answers_about_images_in_company(llava: str) -> Non
     await backend.close()
 
 
+async def test_an_images_token_has_no_probability(llava: str) -> None:
+    backend = TransformersBackend(llava)
+    loaded = backend._worker._loaded
+    (silent,) = loaded.silent
+    prompt = loaded.prompter([Message("user", "what?", (picture("red"),))])
+    weight_VD = loaded.model.get_output_embeddings().weight.data
+
+    def logits() -> torch.Tensor:
+        with torch.no_grad():
+            return loaded.model(input_ids=torch.tensor([prompt.ids]), **prompt.extra).logits[0, -1]  # type: ignore[no-any-return]
+
+    weight_VD[silent] = 2 * weight_VD[logits().argmax()]
+    assert logits().argmax() == silent
+    logits_V = logits().index_fill(0, torch.tensor([silent]), -torch.inf)
+    (place,) = (await ask(backend, "what?", picture("red"), max_tokens=1, top_logprobs=20)).logprobs
+    wanted = logits_V.log_softmax(-1).topk(20)
+    assert [text for text, _ in place] == [loaded.spell(i) for i in wanted.indices.tolist()]
+    assert [logprob for _, logprob in place] == pytest.approx(wanted.values.tolist(), abs=2e-5)
+    assert "<image>" not in dict(place)
+    await backend.close()
+
+
 async def _generated(backend: TransformersBackend, asked: list[Any]) -> list[str]:
     """What model.generate makes of the same prompts, if it must not say an image's token either."""
     loaded, texts = backend._worker._loaded, []

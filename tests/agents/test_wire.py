@@ -1,5 +1,6 @@
 """The messages between askers and agents: round trips, and every way in which they can be wrong."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +29,8 @@ def test_answer_round_trip() -> None:
     answer = Answer(text="Hi!", finish="length", usage=usage)
     assert wire.decode_reply(wire.encode_answer("r1", answer), "r1") == answer
     assert wire.decode_reply(wire.encode_answer("r1", answer, with_text=False), "r1", "Hi!") == answer
+    likely = replace(answer, logprobs=((("m", -0.1), ("M", -2.5)), (), (("\n", 0.0),)))
+    assert wire.decode_reply(wire.encode_answer("r1", likely), "r1") == likely
     assert wire.decode_reply(wire.encode_delta("r1", 4, "Hi"), "r1") == wire.Piece(index=4, text="Hi")
 
 
@@ -51,6 +54,27 @@ def test_foreign_errors_become_backend_errors() -> None:
         wire.decode_reply(invented, "r1")
 
 
+def test_asks_for_logprobs_round_trip() -> None:
+    options = Options(max_tokens=1, top_logprobs=5)
+    assert wire.decode_ask(wire.encode_ask("r1", [Message("user", "Hi?")], options)).options == options
+    assert "top_logprobs" not in FIELDS["options"]
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        [[("m", float("nan"))]], [[("m", float("-inf"))]], [[("m", 0.1)]], [[("m", None)]], [[("m", "-1")]],
+        [[(b"m", -1.0)]], [[("m",)]], [[("m", -1.0, -2.0)]], [("m", -1.0)], [{"m": -1.0}], "m", None, [None],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_wrong_logprobs_are_refused(logprobs: Any) -> None:
+    fields = codec.decode(wire.encode_answer("r1", Answer(text=""))).fields
+    assert wire.decode_reply(codec.encode("answer", {**fields, "logprobs": [[("m", -1)]]}), "r1")
+    with pytest.raises(MessageError, match="logprobs"):
+        wire.decode_reply(codec.encode("answer", {**fields, "logprobs": logprobs}), "r1")
+
+
 WRONG: list[dict[str, Any]] = [
     {"id": ""},
     {"id": 5},
@@ -69,6 +93,9 @@ WRONG: list[dict[str, Any]] = [
     {"options": {**FIELDS["options"], "stop": [""]}},
     {"options": {**FIELDS["options"], "stop": "\n"}},
     {"options": {**FIELDS["options"], "beams": 3}},
+    {"options": {**FIELDS["options"], "top_logprobs": 21}},
+    {"options": {**FIELDS["options"], "top_logprobs": -1}},
+    {"options": {**FIELDS["options"], "top_logprobs": None}},
     {"options": {}},
     {"extra": 1},
 ]

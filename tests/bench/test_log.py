@@ -1,13 +1,14 @@
 """The log survives crashes: atomic header, torn last line, going on."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from aiflow.bench.log import RunLog, read
-from aiflow.bench.suite import Record, Said, Turn
-from aiflow.errors import DataError
+from aiflow.bench.log import RunLog, questions, read
+from aiflow.bench.suite import Record, Said, Sample, Turn
+from aiflow.errors import BudgetSpentError, DataError
 
 TURN = Turn(text="ä <b>", score=100.0, bytes={"a-b": 7}, answers={"math": Said("4", 100.0)}, selected=("math",))
 RECORD = Record(subject="merged", sample="q1", category="c", turns=(TURN, Turn(text="", score=0.0, error="late")))
@@ -32,8 +33,38 @@ def test_a_torn_line_is_dropped_and_the_log_goes_on(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b'{"subject": "mer')
     assert read(log.folder)[1] == [RECORD]
     again = RunLog(log.folder, read(log.folder)[0])
-    again.append(RECORD)
-    assert read(log.folder)[1] == [RECORD, RECORD]
+    other = replace(RECORD, sample="q2")
+    again.append(other)
+    assert read(log.folder)[1] == [RECORD, other]
+
+
+def test_the_later_of_two_records_counts(tmp_path: Path) -> None:
+    with RunLog.create(tmp_path, "nano", {"seed": 7}) as log:
+        log.append(RECORD)
+    with RunLog.resume(log.folder, "nano", {"seed": 7, "parallel": 3}, same=["seed"]) as again:
+        later = replace(RECORD, turns=RECORD.turns[:1])
+        again.append(later)
+    assert read(log.folder)[1] == [later]
+    with pytest.raises(DataError, match="seed 7, not 8"):
+        RunLog.resume(log.folder, "nano", {"seed": 8}, same=["seed"])
+    with pytest.raises(DataError, match="suite 'nano', not 'mme'"):
+        RunLog.resume(log.folder, "mme", {"seed": 7})
+
+
+def test_questions_are_logged_without_images_and_must_stay_the_same(tmp_path: Path) -> None:
+    sample = Sample(id="q1", category="c", turns=("What is this?",), images=(b"...",), data={"options": ["a", "b"]})
+    log = RunLog.create(tmp_path, "mme", {})
+    log.ask([sample])
+    log.ask([sample])
+    assert questions(log.folder) == [replace(sample, images=())]
+    with pytest.raises(DataError, match="other questions"):
+        log.ask([replace(sample, turns=("What is that?",))])
+
+
+def test_a_spent_budget_is_a_stop(tmp_path: Path) -> None:
+    with pytest.raises(BudgetSpentError), RunLog.create(tmp_path, "nano", {}) as log:
+        raise BudgetSpentError("the budget of 3 requests is spent")
+    assert read(log.folder)[0].status == "stopped"
 
 
 def test_how_a_run_ended(tmp_path: Path) -> None:
@@ -53,5 +84,5 @@ def test_what_is_no_log_is_a_data_error(tmp_path: Path) -> None:
     log = RunLog.create(tmp_path, "nano", {})
     path = log.folder / "header.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 99}))
-    with pytest.raises(DataError, match="version 1"):
+    with pytest.raises(DataError, match="version 2"):
         read(log.folder)

@@ -8,10 +8,10 @@ import pytest
 
 from aiflow.bench.log import read
 from aiflow.bench.nano import run_nano
-from aiflow.bench.nano.phases import circular
 from aiflow.bench.nano.suite import nano_suite
 from aiflow.bench.nano.team import Team
 from aiflow.bench.outcome import Outcome
+from aiflow.bench.results import circular
 from aiflow.bench.suite import Suite
 from aiflow.errors import InputError, UsageError
 
@@ -106,11 +106,11 @@ def test_circular_orders_start_everywhere() -> None:
     assert circular("abc", 2) == [("a", "b"), ("b", "c"), ("c", "a")]
 
 
-def test_the_suite_is_held_out_questions_with_checkers() -> None:
+async def test_the_suite_is_held_out_questions_with_checkers() -> None:
     suite = nano_suite(16)
     assert len({sample.category for sample in suite.samples}) == 8
     sample = suite.samples[0]
-    assert suite.score(sample, 0, sample.references[0]) == 100.0
-    assert suite.score(sample, 1, "nonsense") == 0.0
+    assert (await suite.grade(sample, [sample.references[0]])).score == 100.0
+    assert (await suite.grade(sample, [sample.references[0], "nonsense"])).score == 0.0
     with pytest.raises(InputError, match="1 or more"):
         nano_suite(0)

@@ -14,7 +14,7 @@ from aiflow.agents.backends.transformers.cache import RaggedCache
 from aiflow.agents.backends.transformers.loading import Loaded
 from aiflow.agents.backends.transformers.outbox import Outbox
 from aiflow.agents.backends.transformers.requests import Request
-from aiflow.agents.backends.transformers.sampling import choose
+from aiflow.agents.backends.transformers.sampling import Ranked, choose, likeliest
 from aiflow.errors import BackendError
 
 _WASTE = 32  # padding tokens that one prefill may compute; more would cost more than another forward pass
@@ -87,13 +87,13 @@ class Batched:
             places = [distinct.index(tuple(r.prompt.ids)) for r in group]
             try:
                 logits_GV = self._prefill(distinct, group[0].prompt.extra, cache)
-                tokens = choose(logits_GV[places], [r.law for r in group], self._silent)
+                said = self._choose(logits_GV[places], group)
             except Exception as error:  # noqa: BLE001 - the rows that run are untouched and go on
                 for request in group:
                     outbox.end(request, BackendError(f"the model failed: {type(error).__name__}: {error}"))
                 continue
-            for request, token in zip(group, tokens, strict=True):
-                outbox.token(request, token)
+            for request, (token, ranked) in zip(group, said, strict=True):
+                outbox.token(request, token, ranked)
             stay = [(request, place) for request, place in zip(group, places, strict=True) if not request.finish]
             self._cache.join(cache, [(place, len(request.prompt.ids)) for request, place in stay])
             self._rows += [request for request, _ in stay]
@@ -105,12 +105,17 @@ class Batched:
                 self._leave(row)
         if not self._rows:
             return
-        tokens = choose(self._forward(), [r.law for r in self._rows], self._silent)
-        for request, token in zip(self._rows, tokens, strict=True):
-            outbox.token(request, token)
+        said = self._choose(self._forward(), self._rows)
+        for request, (token, ranked) in zip(self._rows, said, strict=True):
+            outbox.token(request, token, ranked)
         for row in reversed(range(len(self._rows))):
             if self._rows[row].finish:
                 self._leave(row)
+
+    def _choose(self, logits_NV: torch.Tensor, rows: list[Request]) -> list[tuple[int, Ranked]]:
+        tokens = choose(logits_NV, [r.law for r in rows], self._silent)
+        ranked = likeliest(logits_NV, [r.options.top_logprobs for r in rows], self._silent)
+        return list(zip(tokens, ranked, strict=True))
 
     def _leave(self, row: int) -> None:
         self._cache.leave(row)

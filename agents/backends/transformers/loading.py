@@ -16,12 +16,14 @@ from aiflow.errors import InputError, UnknownModelError
 T = TypeVar("T")
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
 _UNBOUNDED = 1 << 30  # tokens, for models that state no context
+_SPACE = "\u2581"  # how SentencePiece writes it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """A model ready to answer.
 
+    ``decode``: tokens to text, without special ones; ``spell``: one token to text, for ``Answer.logprobs``;
     ``ends``: token ids that end an answer; ``silent``: ids that no answer has, such as an image's; ``context``: tokens
     of prompt and answer; ``drafter``: a family's own; ``member``: which of a family it is, if not the full model;
     ``source``: the folder or Hub id of its weights.
@@ -29,6 +31,7 @@ class Loaded:
 
     model: Any
     decode: Callable[[list[int]], str]
+    spell: Callable[[int], str]
     prompter: Prompter
     ends: frozenset[int]
     silent: tuple[int, ...]
@@ -58,6 +61,7 @@ def load(name: str, *, device: str, dtype: str, max_context: int | None) -> Load
     return Loaded(
         model=model,
         decode=_decoder(tokenizer),
+        spell=_speller(tokenizer),
         prompter=Prompter(tokenizer, processor, context),
         ends=_end_ids(model, tokenizer),
         silent=() if (image := getattr(model.config, "image_token_id", None)) is None else (int(image),),
@@ -182,3 +186,19 @@ def _decoder(tokenizer: Any) -> Callable[[list[int]], str]:
         return text
 
     return decode
+
+
+def _speller(tokenizer: Any) -> Callable[[int], str]:
+    """One token's text: special ones by name, the leading space kept that SentencePiece drops from a text's first word.
+
+    A token that is no whole character reads as U+FFFD, an id beyond the vocabulary as nothing.
+    """
+
+    def spell(token: int) -> str:
+        if token >= len(tokenizer):
+            return ""
+        text: str = tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        piece = tokenizer.convert_ids_to_tokens(token) or ""
+        return f" {text}" if piece.startswith(_SPACE) and not text.startswith(" ") else text
+
+    return spell

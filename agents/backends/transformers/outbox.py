@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 
 from aiflow.agents.backends.transformers.requests import End, Request
+from aiflow.agents.backends.transformers.sampling import Ranked
 
 Mail = list[tuple[Request, str, End | None]]
 
@@ -15,9 +16,9 @@ class Outbox:
         self.open: set[Request] = set()
         self._mail: dict[asyncio.AbstractEventLoop, Mail] = {}
 
-    def token(self, request: Request, token: int) -> None:
+    def token(self, request: Request, token: int, ranked: Ranked | None = None) -> None:
         """Writes the next token of an answer, and the answer if that ends it."""
-        text = request.push(token)
+        text = request.push(token, ranked)
         if request.finish:
             self.end(request, request.answer(), text)
         elif text:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiflow.agents.backends.transformers.sampling import Law
+from aiflow.agents.backends.transformers.sampling import Law, Ranked
 from aiflow.agents.backends.transformers.writer import Writer
 from aiflow.types import Answer, Finish, Message, Options, Usage
 
@@ -58,14 +58,22 @@ class Request:
         self.token = -1  # the last one, which the next forward pass reads
         self._started = time.perf_counter()
         self._text: list[str] = []
+        self._ranked: list[Ranked] = []
         self._count = 0
 
     def start(
-        self, prompt: Prompt, decode: Callable[[list[int]], str], *, ends: frozenset[int], context: int, seed: int
+        self,
+        prompt: Prompt,
+        decode: Callable[[list[int]], str],
+        spell: Callable[[int], str],
+        *,
+        ends: frozenset[int],
+        context: int,
+        seed: int,
     ) -> None:
         """Sets up the writing. ``context``: tokens of prompt and answer; ``seed`` serves a call without its own."""
         options = self.options
-        self.prompt, self._ends = prompt, ends
+        self.prompt, self._ends, self._spell = prompt, ends, spell
         self._limit = min(options.max_tokens, context - len(prompt.ids))
         self._writer = Writer(decode, (*options.stop, *prompt.stop))
         draws = random.Random(seed if options.seed is None else options.seed)
@@ -76,10 +84,15 @@ class Request:
         """Tokens that the answer may have at most."""
         return self._limit
 
-    def push(self, token: int) -> str:
-        """Takes the next token; returns new text and sets ``finish`` when the answer is over."""
+    def push(self, token: int, ranked: Ranked | None = None) -> str:
+        """Takes the next token; returns new text and sets ``finish`` when the answer is over.
+
+        ``ranked``: the likeliest tokens at its place, for a call that wants them.
+        """
         self.token = token
         self._count += 1
+        if self.options.top_logprobs:
+            self._ranked.append(ranked or [])
         text = ""
         if token in self._ends:
             self.finish = "stop"
@@ -96,7 +109,16 @@ class Request:
         return text
 
     def answer(self) -> Answer:
-        """The whole answer; the tokens of its usage include an end-of-sequence token."""
+        """The whole answer; the tokens of its usage include an end-of-sequence token, and so do its ``logprobs``.
+
+        Their places are all tokens that were generated, those of a stop string included.
+        """
         seconds = time.perf_counter() - self._started
         usage = Usage(requests=1, prompt_tokens=len(self.prompt.ids), completion_tokens=self._count, seconds=seconds)
-        return Answer(text="".join(self._text), finish=self.finish or "cancelled", usage=usage, seconds=seconds)
+        return Answer(
+            text="".join(self._text),
+            finish=self.finish or "cancelled",
+            usage=usage,
+            seconds=seconds,
+            logprobs=tuple(tuple((self._spell(token), p) for token, p in place) for place in self._ranked),
+        )

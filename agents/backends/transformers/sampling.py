@@ -1,13 +1,17 @@
 """Logits -> tokens, for all rows at once. Each row draws from its own generator, so its company changes nothing.
 
-N: rows; H: rows that sample; V: vocabulary.
+N: rows; H: rows that sample; W: rows whose likeliest tokens are wanted; K: those; V: vocabulary.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+
+Ranked = list[tuple[int, float]]
+_MOST = 20  # of `Options.top_logprobs`; always as many, so that among equals a row's company changes nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,25 @@ def choose(logits_NV: torch.Tensor, laws: Sequence[Law], silent: Sequence[int] =
         for row, token in zip(hot, drawn, strict=True):
             tokens[row] = token
     return tokens
+
+
+def likeliest(logits_NV: torch.Tensor, counts: Sequence[int], silent: Sequence[int] = ()) -> list[Ranked]:
+    """Of each row its ``counts`` likeliest tokens as (id, ln p), the likeliest first, equals in order of their ids.
+
+    p is softmax(logits) in float32, without temperature, without ``silent`` tokens. Rows that want none cost nothing;
+    what is not finite (a token that cannot be said, the logits of a broken model) is left out.
+    """
+    found: list[Ranked] = [[] for _ in counts]
+    rows = [row for row, count in enumerate(counts) if count]
+    if not rows:
+        return found
+    logits_WV = logits_NV[rows].float()  # a copy
+    logits_WV[:, list(silent)] = -torch.inf
+    logprobs_WK, ids_WK = logits_WV.log_softmax(-1).topk(min(_MOST, logits_WV.shape[1]), dim=-1)
+    for row, logprobs, ids in zip(rows, logprobs_WK.tolist(), ids_WK.tolist(), strict=True):
+        finite = [(token, logprob) for token, logprob in zip(ids, logprobs, strict=True) if math.isfinite(logprob)]
+        found[row] = sorted(finite, key=lambda pair: (-pair[1], pair[0]))[: counts[row]]
+    return found
 
 
 def _sample(logits_HV: torch.Tensor, laws: Sequence[Law]) -> list[int]:

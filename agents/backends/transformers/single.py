@@ -12,7 +12,7 @@ from transformers import LogitsProcessor, StoppingCriteria
 from aiflow.agents.backends.transformers.loading import Loaded
 from aiflow.agents.backends.transformers.outbox import Outbox
 from aiflow.agents.backends.transformers.requests import Request
-from aiflow.agents.backends.transformers.sampling import Law, choose
+from aiflow.agents.backends.transformers.sampling import Ranked, choose, likeliest
 from aiflow.errors import BackendError
 
 
@@ -57,25 +57,31 @@ class Single:
         extra = {k: v.to(device) if hasattr(v, "to") else v for k, v in request.prompt.extra.items()}
         inputs = {"input_ids": ids_1T, "attention_mask": torch.ones_like(ids_1T), **extra}
 
-        def write(token: int) -> None:
-            outbox.token(request, token)
+        def write(token: int, ranked: Ranked) -> None:
+            outbox.token(request, token, ranked)
             outbox.flush()
 
         generate(self._model, inputs, request, write, self._silent)
 
 
 def generate(
-    model: Any, inputs: Mapping[str, Any], request: Request, write: Callable[[int], None], silent: tuple[int, ...]
+    model: Any,
+    inputs: Mapping[str, Any],
+    request: Request,
+    write: Callable[[int, Ranked], None],
+    silent: tuple[int, ...],
 ) -> None:
     """Writes the whole answer of a request that has started; ``inputs`` are those of the model's first forward pass.
 
-    ``write`` takes each new token, and must hand it to the request. Ends early when the request is cancelled.
+    ``write`` takes each new token and, where they are wanted, the likeliest ones at its place, and must hand both to
+    the request. Ends early when the request is cancelled.
     """
+    chooses = _Choose(request, silent)
     model.generate(
         max_new_tokens=request.limit,
         do_sample=False,
-        logits_processor=[_Choose(request.law, silent)],
-        stopping_criteria=[_Write(request, write)],
+        logits_processor=[chooses],
+        stopping_criteria=[_Write(request, lambda token: write(token, chooses.ranked))],
         **inputs,
     )
     if not (request.finish or request.cancelled):
@@ -83,13 +89,15 @@ def generate(
 
 
 class _Choose(LogitsProcessor):  # type: ignore[misc]
-    """Leaves only the token that the request's law chooses."""
+    """Leaves only the token that the request's law chooses; ``ranked`` are the likeliest ones at that place."""
 
-    def __init__(self, law: Law, silent: tuple[int, ...]) -> None:
-        self._law, self._silent = law, silent
+    def __init__(self, request: Request, silent: tuple[int, ...]) -> None:
+        self._request, self._silent = request, silent
+        self.ranked: Ranked = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
-        (token,) = choose(scores, [self._law], self._silent)
+        (token,) = choose(scores, [self._request.law], self._silent)
+        (self.ranked,) = likeliest(scores, [self._request.options.top_logprobs], self._silent)
         only = torch.full_like(scores, -torch.inf)
         only[:, token] = 0.0
         return only

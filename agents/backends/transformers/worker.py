@@ -123,7 +123,7 @@ class Worker:
         else:
             loaded = self._loaded
             seed = self._seeds.getrandbits(63)
-            request.start(prompt, loaded.decode, ends=loaded.ends, context=loaded.context, seed=seed)
+            request.start(prompt, loaded.decode, loaded.spell, ends=loaded.ends, context=loaded.context, seed=seed)
             return True
         return False
 

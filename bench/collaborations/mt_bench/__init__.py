@@ -60,6 +60,7 @@ def run_mt_bench(
         "topology": "home, in one process",
     }
     with RunLog.create(out, "mt-bench", produced) as log:
+        log.ask(suite.samples)
         records = aio.run(measure(suite, recorded, data, log=log, quiet=quiet))
         produced["seconds"] = round(time.perf_counter() - start, 1)
         results = tabulate(recorded, suite, records, seed, produced)

@@ -1,9 +1,8 @@
 """MT-Bench as a suite whose scorer looks up the recorded judgment of a recorded answer."""
 
 from collections.abc import Sequence
-from itertools import zip_longest
 
-from aiflow.bench.suite import Sample, Suite, by_rule
+from aiflow.bench.suite import Sample, Suite, by_rule, spread
 from aiflow.bench.suites.mt_bench.data import Recorded
 from aiflow.errors import DataError, InputError
 
@@ -12,7 +11,7 @@ def mt_bench_suite(recorded: Recorded, limit: int | None = None) -> Suite:
     """The recorded questions, or ``limit`` of them, taken from each category in turn."""
     if limit is not None and limit < 1:
         raise InputError(f"a suite of {limit} questions says nothing; ask for 1 or more.")
-    return suite_of(recorded, recorded.models, _spread(recorded.samples)[:limit])
+    return suite_of(recorded, recorded.models, spread(recorded.samples)[:limit])
 
 
 def suite_of(recorded: Recorded, models: Sequence[str], samples: Sequence[Sample]) -> Suite:
@@ -31,10 +30,3 @@ def suite_of(recorded: Recorded, models: Sequence[str], samples: Sequence[Sample
         return sum(found) / len(found)
 
     return Suite(name="mt-bench", samples=samples, grade=by_rule(score), best=10.0, unit="/10")
-
-
-def _spread(samples: tuple[Sample, ...]) -> list[Sample]:
-    by: dict[str, list[Sample]] = {}
-    for sample in samples:
-        by.setdefault(sample.category, []).append(sample)
-    return [sample for row in zip_longest(*by.values()) for sample in row if sample]

@@ -254,6 +254,7 @@ async def test_misuse_is_refused(home: Deployment) -> None:
     for device, server, how, word in (
         (phone, phone, {}, "cannot be its own server"),
         (phone, hub, {"options": {"temperature": 1.0}}, "greedy text"),
+        (phone, hub, {"options": {"top_logprobs": 2}}, "top_logprobs=2: split inference reports no"),
         (phone, hub, {"transport": "pigeons"}, "transport 'pigeons' is not known"),
         (phone, hub, {"policy": "x"}, "policy 'x' is not known"),
         (phone, hub, {"patience": 0}, "give seconds above 0"),

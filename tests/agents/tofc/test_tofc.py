@@ -253,6 +253,11 @@ async def test_options_are_those_of_ordinary_asks(home: Deployment) -> None:
     full = await ask(max_tokens=30)
     one = await ask(max_tokens=1)
     assert (one.finish, one.usage.completion_tokens, full.text.startswith(one.text)) == ("length", 1, True)
+    assert not full.logprobs
+    likely = await ask(max_tokens=3, top_logprobs=2)
+    assert [len(place) for place in likely.logprobs] == [2] * likely.usage.completion_tokens
+    assert all(0 >= first >= second for (_, first), (_, second) in likely.logprobs)
+    assert "".join(place[0][0] for place in likely.logprobs).startswith(likely.text)
     stop = full.text[4:6]
     cut = await ask(max_tokens=30, stop=(stop,))
     assert (cut.text, cut.finish) == (full.text[: full.text.index(stop)], "stop")
