@@ -101,10 +101,11 @@ def scores(records: Iterable[Record]) -> Floats:
     return np.array([[turn.score for turn in record.turns] for record in records], dtype=np.float64)
 
 
-def row(name: str, group: str, s_QT: Floats, seed: int, **more: Any) -> Row:
-    """A row from scores per question and turn."""
+def row(name: str, group: str, s_QT: Floats, seed: int, drawn: stats.Groups | None = None, **more: Any) -> Row:
+    """A row from scores per question and turn; ``drawn``: the questions' groups, each drawn as one."""
     turns = tuple(float(t) for t in stats.known_mean(s_QT, 0))
-    return Row(name=name, group=group, turns=turns, score=stats.mean(stats.known_mean(s_QT, 1), seed), **more)
+    score = stats.mean(stats.known_mean(s_QT, 1), seed, groups=drawn)
+    return Row(name=name, group=group, turns=turns, score=score, **more)
 
 
 def costs(records: Sequence[Record]) -> dict[str, Any]:

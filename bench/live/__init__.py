@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aiflow.bench.outcome import Outcome
     from aiflow.bench.suite import Suite
 
+Answers = Mapping[str, Mapping[str, Sequence[str]]]
 SAME = ("agents", "abouts", "server", "graph", "topology", "judge", "merge", "self_moa", "seed")
 """What a resumed run must have in common with the one that it continues."""
 PATIENCE = 10.0
@@ -40,9 +41,11 @@ class Live:
     device-server graph, which knows them by their ``abouts`` (name -> what it is good at). ``graph``: any other graph
     (`aiflow.graphs.opening`), on ``topology``. ``judge``: the model that judges. ``self_moa``: how often the best model
     is sampled for that baseline (0: not at all). ``curve``: also with fewer devices (Tables V and VI).
+    ``recorded``: model -> sample id -> its texts, a turn each, which are asked as well and cost nothing.
     """
 
     models: tuple[str, ...] = ()
+    recorded: "Answers" = field(default_factory=dict, repr=False)
     abouts: Mapping[str, str] = field(default_factory=dict)
     server: str | None = None
     graph: str | None = None
@@ -60,7 +63,7 @@ class Live:
     resume: Path | None = None
 
     def __post_init__(self) -> None:
-        if not (self.models or self.graph):
+        if not (self.models or self.graph or self.recorded):
             raise UsageError("nobody is asked: give --model or --graph, or --recorded to score recorded answers.")
         if self.server and not self.models:
             raise UsageError("a --server needs devices: give them with --model.")
@@ -70,7 +73,11 @@ class Live:
     def settings(self) -> dict[str, Any]:
         """What the log holds of it."""
         values = {name: getattr(self, name) for name in (*SAME[1:], "parallel", "local", "deadline")}
-        return {"agents": list(self.models), **values, "abouts": dict(self.abouts)}
+        return {
+            "agents": [*self.models, *(f"recorded: {name}" for name in self.recorded)],
+            **values,
+            "abouts": dict(self.abouts),
+        }
 
 
 def run_live(name: str, make: "Callable[[Judge | None], Suite]", live: Live, *, quiet: bool = False) -> "Outcome":

@@ -10,7 +10,7 @@ from aiflow.bench.log import RunLog
 from aiflow.bench.progress import Progress
 from aiflow.bench.results import circular
 from aiflow.bench.self_moa import SelfMoA
-from aiflow.bench.subjects import Alone, Collaboration
+from aiflow.bench.subjects import Alone, Collaboration, Recorded
 from aiflow.bench.suite import Record, Subject, Suite
 from aiflow.types import Options
 
@@ -39,6 +39,11 @@ class Phases:
     @property
     def alone(self) -> tuple[str, ...]:
         """The names of the agents that were asked alone."""
+        return (*self.devices, *self.live.recorded)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The names of those that a server's graph asks."""
         return tuple(device.name for device in self.team.devices)
 
     @property
@@ -54,25 +59,26 @@ class Phases:
     async def run(self) -> None:
         """All phases that were asked for."""
         live, team = self.live, self.team
-        await self._phase("alone", [Alone(device, WRITING) for device in team.devices])
+        said = [Recorded(name, answers) for name, answers in live.recorded.items()]
+        await self._phase("alone", [*(Alone(device, WRITING) for device in team.devices), *said])
         if team.server:
-            await self._phase("collaboration", [Collaboration(MERGED, self._graph(self.alone))])
+            await self._phase("collaboration", [Collaboration(MERGED, self._graph(self.devices))])
         if team.graph is not None:
             await self._phase("graph", [Collaboration(GRAPH, team.graph)])
         if live.self_moa:
-            best = next(device for device in team.devices if device.name == self.best)
+            best = max(team.devices, key=lambda device: mean(self.records[device.name]))
             moa = SelfMoA(agent=best, server=team.server or best, n=live.self_moa, seed=live.seed, options=WRITING)
             await self._phase(SELF_MOA, [moa])
         if live.curve:
             await self._fewer()
 
     async def _fewer(self) -> None:
-        for size in range(1, len(self.alone)):
-            for members in circular(self.alone, size):
+        for size in range(1, len(self.devices)):
+            for members in circular(self.devices, size):
                 self.parts.setdefault(frozenset(members), f"{MERGED} ({' + '.join(members)})")
-        teams = {self.parts[part]: [name for name in self.alone if name in part] for part in self.parts}
+        teams = {self.parts[part]: [name for name in self.devices if name in part] for part in self.parts}
         await self._phase("fewer agents", [Collaboration(name, self._graph(of)) for name, of in teams.items()])
-        self.parts[frozenset(self.alone)] = MERGED
+        self.parts[frozenset(self.devices)] = MERGED
 
     def _graph(self, members: Sequence[str]) -> Any:
         from aiflow.graphs import device_server

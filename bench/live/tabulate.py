@@ -45,11 +45,10 @@ def tabulate(name: str, phases: Phases, live: Live, produced: dict[str, Any]) ->
 def figures(suite: Suite, records: Sequence[Record], seed: int = 0) -> dict[str, Any]:
     """What is published of one subject, and beside it n, errors, unread judgments, and the score with its interval."""
     turns = [turn for record in records for turn in record.turns]
-    known = [record for record in records if record.score is not None]
     found: dict[str, Any] = {"n": len(records), "errors": sum(bool(turn.error) for turn in turns)}
     found |= {"unparsed": sum(turn.score is None for turn in turns), "empty": sum(_empty(turn) for turn in turns)}
-    if known:
-        mean = stats.mean(stats.known_mean(scores(known), 1), seed)
+    mean = stats.mean(_by_question(records), seed, groups=drawn_of(suite))
+    if mean.ci:
         found |= {"score": round(mean.value, 6), "score_ci": mean.ci}
     return dict(suite.summary(records)) | found if suite.summary else found
 
@@ -65,22 +64,27 @@ def finals(joint: Sequence[Record], name: str) -> list[Record]:
     return [replace(r, subject=name, turns=tuple(turn(t) for t in r.turns)) for r in joint]
 
 
+def drawn_of(suite: Suite) -> list[str]:
+    """The group of each sample, which the bootstrap draws as one."""
+    return [f"{s.category}/{s.group}" if s.group else f"sample {s.id}" for s in suite.samples]
+
+
 def _empty(turn: Turn) -> bool:
     return not turn.error and not turn.text.strip()
 
 
 def _revised(phases: Phases) -> list[str]:
     joint = phases.records.get(MERGED, [])
-    return [n for n in phases.alone if any(n in turn.finals for record in joint for turn in record.turns)]
+    return [n for n in phases.devices if any(n in turn.finals for record in joint for turn in record.turns)]
 
 
 def _rows(phases: Phases, seed: int) -> list[Row]:
     records = phases.records
 
     def line(name: str, group: str, found: Sequence[Record], **more: Any) -> Row:
-        return row(name, group, scores(found), seed, **more)
+        return row(name, group, scores(found), seed, drawn_of(phases.suite), **more)
 
-    rows = [line(name, ALONE, records[name], **costs(records[name])) for name in phases.alone]
+    rows = [line(name, ALONE, records[name], **_spent(phases, name)) for name in phases.alone]
     rows += [line(name, AFTER, finals(records[MERGED], name)) for name in _revised(phases)]
     joint = [name for name in (MERGED, GRAPH) if name in records]
     rows += [
@@ -89,11 +93,18 @@ def _rows(phases: Phases, seed: int) -> list[Row]:
     ]
     if len(phases.alone) > 1:
         best = records[phases.best]
-        rows.append(line(f"best single ({phases.best})", BASELINE, best, key="best_single", **costs(best)))
-        rows.append(row("oracle", BASELINE, _oracle(phases), seed, key="oracle"))
+        spent = _spent(phases, phases.best)
+        rows.append(line(f"best single ({phases.best})", BASELINE, best, key="best_single", **spent))
+        rows.append(row("oracle", BASELINE, _oracle(phases), seed, drawn_of(phases.suite), key="oracle"))
     if SELF_MOA in records:
         rows.append(line(SELF_MOA, BASELINE, records[SELF_MOA], key="self_moa", **costs(records[SELF_MOA])))
     return rows
+
+
+def _spent(phases: Phases, name: str) -> dict[str, Any]:
+    """What an agent alone cost; of recorded ones that is unknown."""
+    found = costs(phases.records[name])
+    return {"errors": found["errors"]} if name in phases.live.recorded else found
 
 
 def _oracle(phases: Phases) -> Floats:
@@ -107,18 +118,18 @@ def _by_question(records: Sequence[Record]) -> Floats:
 
 
 def _differences(phases: Phases, seed: int) -> dict[str, stats.Estimate]:
-    best = _by_question(phases.records[phases.best])
+    best, drawn = _by_question(phases.records[phases.best]), drawn_of(phases.suite)
     found = {
-        f"{name} - best single": stats.difference(_by_question(phases.records[name]), best, seed)
+        f"{name} - best single": stats.difference(_by_question(phases.records[name]), best, seed, groups=drawn)
         for name in (MERGED, GRAPH)
         if name in phases.records
     }
     for name in _revised(phases):
         after, alone = finals(phases.records[MERGED], name), phases.records[name]
-        found[f"{name}: after - alone"] = stats.difference(_by_question(after), _by_question(alone), seed)
+        found[f"{name}: after - alone"] = stats.difference(_by_question(after), _by_question(alone), seed, groups=drawn)
     if SELF_MOA in phases.records and MERGED in phases.records:
         merged, moa = _by_question(phases.records[MERGED]), _by_question(phases.records[SELF_MOA])
-        found["merged - Self-MoA"] = stats.difference(merged, moa, seed)
+        found["merged - Self-MoA"] = stats.difference(merged, moa, seed, groups=drawn)
     return found
 
 
@@ -128,18 +139,18 @@ def _part(phases: Phases, members: Subset) -> Floats:
 
 def _curve(phases: Phases, seed: int) -> list[Size]:
     sizes = []
-    for size in range(1, len(phases.alone) + 1):
-        orders = [_part(phases, frozenset(members)) for members in circular(phases.alone, size)]
+    for size in range(1, len(phases.devices) + 1):
+        orders = [_part(phases, frozenset(members)) for members in circular(phases.devices, size)]
         score, mean = stats.mean(orders[0], seed), stats.mean(np.mean(orders, axis=0), seed)
-        sizes.append(Size(agents=size, members=phases.alone[:size], score=score, mean=mean))
+        sizes.append(Size(agents=size, members=phases.devices[:size], score=score, mean=mean))
     return sizes
 
 
 def _ablation(phases: Phases, seed: int) -> list[Ablated]:
-    everyone = frozenset(phases.alone)
+    everyone = frozenset(phases.devices)
     parts = {"all": everyone}
-    parts |= {f"w/o {name}": everyone - {name} for name in phases.alone}
-    parts |= {f"only {name}": frozenset({name}) for name in phases.alone}
+    parts |= {f"w/o {name}": everyone - {name} for name in phases.devices}
+    parts |= {f"only {name}": frozenset({name}) for name in phases.devices}
     whole = _part(phases, everyone)
     return [
         Ablated(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiflow.bench.report import estimates
+from aiflow.bench import stats
 from aiflow.bench.report.material import Material, of_folder
 from aiflow.bench.stats import Estimate
 from aiflow.bench.suite import Record, Sample
@@ -137,10 +137,10 @@ def _scores(pairs: Sequence[_Pair]) -> dict[str, Any]:
     changes = [pair.difference for pair in pairs]
     return {
         "n": len(pairs),
-        **_estimate("mean_a", estimates.mean([pair.a for pair in pairs], groups)),
-        **_estimate("mean_b", estimates.mean([pair.b for pair in pairs], groups)),
-        **_estimate("difference", estimates.mean(changes, groups)),
-        "p": estimates.p_value(changes, groups),
+        **_estimate("mean_a", stats.mean([pair.a for pair in pairs], groups=groups)),
+        **_estimate("mean_b", stats.mean([pair.b for pair in pairs], groups=groups)),
+        **_estimate("difference", stats.mean(changes, groups=groups)),
+        "p": stats.sign_flip(changes, groups=groups),
         "wins": sum(change > 0 for change in changes),
         "ties": sum(change == 0 for change in changes),
         "losses": sum(change < 0 for change in changes),
@@ -155,7 +155,7 @@ def _costs(both: Sequence[tuple[Sample, Record, Record]]) -> dict[str, Any]:
         groups = [sample.group or sample.id for sample, _, _ in timed]
         ours, theirs = [cost(a) for _, a, _ in timed], [cost(b) for _, _, b in timed]
         if any(ours) or any(theirs):
-            change = estimates.mean([y - x for x, y in zip(ours, theirs, strict=True)], groups)
+            change = stats.mean([y - x for x, y in zip(ours, theirs, strict=True)], groups=groups)
             means = {"a": round(sum(ours) / len(ours), 4), "b": round(sum(theirs) / len(theirs), 4)}
             told[name] = means | _estimate("difference", change)
     return told

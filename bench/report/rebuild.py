@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from aiflow.bench.report import estimates
+from aiflow.bench import stats
 from aiflow.bench.results import Row
 from aiflow.bench.stats import Estimate, percentile
 from aiflow.bench.subjects import total
@@ -29,7 +29,7 @@ def _rebuilt(name: str, records: Mapping[str, Record], groups: Mapping[str, str]
     known = [[score for score in column if score is not None] for column in by_turn]
     drawn = [groups[record.sample] for record in scored]
     score = (
-        estimates.mean([r.score or 0.0 for r in scored], drawn) if scored else Estimate(math.nan, math.nan, math.nan)
+        stats.mean([r.score or 0.0 for r in scored], groups=drawn) if scored else Estimate(math.nan, math.nan, math.nan)
     )
     return Row(
         name=name,

@@ -9,7 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aiflow.errors import InputError, UsageError
+from aiflow.errors import DataError, InputError, UsageError
 
 if TYPE_CHECKING:
     from aiflow.bench.judges.judge import Judge
@@ -39,6 +39,31 @@ def recorded(name: str, *, which: str | None, data: Path | None, json: bool) -> 
     if json:
         print(jsonlib.dumps(found, allow_nan=False))
     return dict(found)
+
+
+def kept(
+    name: str,
+    *,
+    which: str | None = None,
+    data: Path | None = None,
+    limit: int | None = None,
+    out: Path = Path("runs"),
+    report: Path | None = None,
+    json: bool = False,
+) -> None:
+    """The recorded models as subjects of a run, which ``aiflow view``, ``compare`` and ``export`` then know."""
+    from aiflow.bench.live import Live, run_live
+
+    module, named = _module(name), _which(name, which)
+    said = module.answers(*named, data)
+    if not said:
+        raise DataError(f"{name}: there are no recorded answers; leave --log out, or name agents with --model.")
+    how = {"images": False} if "images" in signature(module.suite).parameters else {}
+
+    def make(judge: "Judge | None") -> "Suite":
+        return limited(module.suite(*named, data, judge, **how), limit)
+
+    run_live("-".join((name, *named)).lower(), make, Live(recorded=said, out=out)).show(json=json, report=report)
 
 
 def live(

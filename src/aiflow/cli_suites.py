@@ -49,6 +49,7 @@ def _add(name: str) -> None:
         recorded: Annotated[
             bool, typer.Option("--recorded", help="Score recorded answers; no model is asked.")
         ] = False,
+        log: Annotated[bool, typer.Option("--log", help="Keep --recorded as a run for view, compare, export.")] = False,
         model: Models = None,
         about: Abouts = None,
         server: Server = None,
@@ -79,6 +80,9 @@ def _add(name: str) -> None:
     ) -> None:
         from aiflow.bench.suites import command as run
 
+        if recorded and log:
+            run.kept(name, which=suite, data=data, limit=limit, out=out, report=report, json=json)
+            return
         if recorded:
             run.recorded(name, which=suite, data=data, json=json)
             return

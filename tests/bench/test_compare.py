@@ -1,18 +1,13 @@
 """Two runs side by side: figures that are known beforehand, and what cannot be compared."""
 
 import json
-import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from aiflow.bench import log, stats
-from aiflow.bench.report import compare_runs, estimates, main_compare
+from aiflow.bench import log
+from aiflow.bench.report import compare_runs, main_compare
 from aiflow.bench.report.material import of_folder
 from aiflow.bench.report.side_by_side import side_by_side
 from aiflow.bench.suite import Record, Sample, Turn
@@ -152,56 +147,3 @@ def test_two_runs_are_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "A: m": [0.0, 0.0],
         "B: m": [100.0, None],
     }
-
-
-SCORES = st.lists(st.sampled_from([0.0, 25.0, 50.0, 100.0]), min_size=2, max_size=40)
-
-
-@given(SCORES)
-def test_intervals_are_those_of_drawing_questions(scores: list[float]) -> None:
-    fast, slow = estimates.draws(scores), stats.weights(len(scores)) @ np.array(scores)
-    assert fast.mean() == pytest.approx(slow.mean(), abs=1.5)
-    assert fast.std() == pytest.approx(slow.std(), rel=0.06, abs=0.1)
-    assert fast.std() == pytest.approx(np.std(scores) / len(scores) ** 0.5, rel=0.06, abs=0.1)
-
-
-@given(SCORES)
-def test_the_other_way_round_is_the_other_sign(scores: list[float]) -> None:
-    there, back = estimates.draws(scores), estimates.draws([-score for score in scores])
-    assert there.mean() == pytest.approx(-back.mean(), abs=3)
-    assert estimates.p_value(scores) == pytest.approx(estimates.p_value([-s for s in scores]), abs=0.05)
-
-
-def test_the_p_value_is_twice_the_tail() -> None:
-    changes = [1.0] * 26 + [-1.0] * 14 + [0.0] * 9
-    tail = sum(math.comb(40, wins) for wins in range(15)) / 2**40
-    assert estimates.p_value(changes) == pytest.approx(2 * tail, rel=0.1)
-    assert estimates.p_value([5.0]) == 1.0
-    assert estimates.p_value([5.0, 3.0, 4.0]) == pytest.approx(0.25, abs=0.02)
-    assert estimates.p_value([1.0] * 30) == 1 / (stats.DRAWS + 1)
-    assert estimates.p_value([1.0] * 30, [0] * 30) == 1.0
-
-
-def test_groups_are_drawn_together() -> None:
-    scores = [100.0 * (n % 2) for n in range(40) for _ in range(5)]
-    alone = estimates.mean(scores)
-    together = estimates.mean(scores, [n // 5 for n in range(200)])
-    assert (together.hi - together.lo) / (alone.hi - alone.lo) == pytest.approx(5**0.5, rel=0.1)
-
-
-def test_uneven_groups_keep_the_mean() -> None:
-    scores, groups = [100.0, 100.0, 100.0, 0.0], ["a", "a", "a", "b"]
-    drawn = estimates.draws(scores, groups)
-    assert estimates.mean(scores, groups).value == 75.0
-    assert sorted(set(np.round(drawn, 6))) == [0.0, 75.0, 100.0]
-
-
-def test_many_distinct_values_are_drawn_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = list(np.random.default_rng(0).normal(size=300))
-    whole = estimates.mean(scores)
-    monkeypatch.setattr(estimates, "BLOCK", 300 * 700)
-    parts = estimates.mean(scores)
-    assert parts.lo == pytest.approx(whole.lo, abs=0.02)
-    assert replace(parts, lo=0, hi=0) == replace(whole, lo=0, hi=0)
-    with pytest.raises(ValueError, match="got none"):
-        estimates.mean([])

@@ -9,6 +9,6 @@ from aiflow.bench.suites.alpaca_eval.data import control, outputs
 from aiflow.bench.suites.alpaca_eval.length_control import length_controlled
 from aiflow.bench.suites.alpaca_eval.recorded import recorded
 from aiflow.bench.suites.alpaca_eval.score import win_rate
-from aiflow.bench.suites.alpaca_eval.suite import suite
+from aiflow.bench.suites.alpaca_eval.suite import answers, suite
 
-__all__ = ["Annotated", "control", "length_controlled", "load", "outputs", "recorded", "suite", "win_rate"]
+__all__ = ["Annotated", "answers", "control", "length_controlled", "load", "outputs", "recorded", "suite", "win_rate"]

@@ -177,6 +177,13 @@ def _controlled(
     }
 
 
+def answers(folder: Path | None = None) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Model -> sample id -> its recorded output, of the models whose outputs and judgments are both recorded."""
+    said = data.outputs(folder)
+    judged = {one.model: set(one.ids) for one in annotations.load(folder)}
+    return {m: {key: text for key, text in rows.items() if key in judged[m]} for m, rows in said.items() if m in judged}
+
+
 def _judged(folder: Path | None) -> dict[tuple[str, str], float]:
     said = data.outputs(folder)
     return {

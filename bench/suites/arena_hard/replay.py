@@ -9,12 +9,16 @@ from aiflow.errors import DataError
 
 
 def answers(folder: Path | None = None) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Model -> question id -> its recorded text, a turn each. Raises DataError if there are none."""
+    """Model -> question id -> its recorded text, a turn each; of the judged models, unless none is.
+
+    Raises DataError if there are no answers.
+    """
     folder = data.locate(folder)
     found = data.answers(folder)
     if not found:
         raise DataError(f"{folder / data.ANSWERS} holds no answers; add <model>.jsonl files there.")
-    return {model: {name: (text,) for name, text in texts.items()} for model, texts in found.items()}
+    known = set(_judged(folder)).intersection(found) or set(found)
+    return {model: {name: (text,) for name, text in found[model].items()} for model in sorted(known)}
 
 
 def recorded_grader(folder: Path | None = None, model: str | None = None) -> Grader:

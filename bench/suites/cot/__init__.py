@@ -14,7 +14,7 @@ from aiflow.bench.suites.cot.suite import suite
 
 NAME = "cot"
 
-__all__ = ["NAME", "Vote", "correct", "extract", "questions", "recorded", "suite", "votes"]
+__all__ = ["NAME", "Vote", "answers", "correct", "extract", "questions", "recorded", "suite", "votes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,14 @@ def votes(data: Path | None = None) -> dict[str, dict[str, dict[str, Vote]]]:
     folder = _data.locate(data)
     known = _data.questions(folder)
     return {model: _votes(said, known) for model, said in _data.answers(folder, known, data).items()}
+
+
+def answers(data: Path | None = None) -> dict[str, dict[str, tuple[str]]]:
+    """Model -> sample id of ``suite`` -> its recorded text. Raises DataError."""
+    return {
+        model: {f"{task}/{name}": (vote.text,) for task, rows in tasks.items() for name, vote in rows.items()}
+        for model, tasks in votes(data).items()
+    }
 
 
 def recorded(data: Path | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from aiflow.bench.suites.maths.suite import suite
 
 NAMES = tuple(_data.SOURCES)
 
-__all__ = ["NAMES", "Vote", "gold", "recorded", "suite", "votes"]
+__all__ = ["NAMES", "Vote", "answers", "gold", "recorded", "suite", "votes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,17 @@ class Vote:
 def votes(data: Path | None = None) -> dict[str, tuple[Vote, ...]]:
     """GSM8K's recorded models: model -> a vote for each test problem, in the order of the file. Raises DataError."""
     return {model: tuple(map(_vote, solutions)) for model, solutions in _data.recorded(data).items()}
+
+
+def answers(name: str, data: Path | None = None) -> dict[str, dict[str, tuple[str]]]:
+    """Model -> problem id -> its recorded solution; of GSM8K, the others have none. Raises DataError, InputError."""
+    if name != "gsm8k":
+        _data.source(name)
+        return {}
+    ids = {" ".join(problem.text.split()): problem.id for problem in _data.problems(name, data)}
+    found = _data.recorded(data)
+    keyed = {m: [(ids.get(" ".join(s.question.split())), s) for s in solutions] for m, solutions in found.items()}
+    return {model: {key: (s.text,) for key, s in solutions if key} for model, solutions in keyed.items()}
 
 
 def _vote(solved: _data.Solved) -> Vote:

@@ -71,6 +71,7 @@ class Problem:
 class Solved:
     """A recorded solution, the gold text beside it, and the verdict recorded with it, if any."""
 
+    question: str
     text: str
     gold: str
     correct: bool | None
@@ -143,9 +144,11 @@ def recorded(data: Path | None = None) -> dict[str, tuple[Solved, ...]]:
         gold = row.get("ground_truth") if isinstance(row, dict) else None
         if not isinstance(gold, str) or extract.gsm8k(gold) is None:
             raise DataError(f"{where} has no ground_truth with a number; give GSM8K's example_model_solutions.")
+        question = str(row.get("question", ""))
         for model in row.keys() - {"question", "ground_truth"}:
             read = files.checked(_Solution.model_validate, row[model], f"{where}, {model}")
-            models.setdefault(model, []).append(Solved(text=read.solution, gold=gold, correct=read.is_correct))
+            found = Solved(question=question, text=read.solution, gold=gold, correct=read.is_correct)
+            models.setdefault(model, []).append(found)
     short = [model for model, found in models.items() if len(found) != count]
     if not models or short:
         raise DataError(f"{path}: {', '.join(short) or 'no model'} has solutions of all {count} problems; get it anew.")
