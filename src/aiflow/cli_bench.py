@@ -105,7 +105,7 @@ def bench_overhead(
     json: Json = False,
 ) -> None:
     """Time the graph adds to the critical path of its agents, beside a plain asyncio + Ray loop."""
-    from aiflow.bench import overhead
+    from aiflow.bench.system import overhead
 
     overhead.main(repeats=repeats, devices=devices or [5, 50], json=json)
 
@@ -113,7 +113,7 @@ def bench_overhead(
 @bench.command("load")
 def bench_load(queries: Annotated[int, typer.Option(min=2)] = 2000, in_flight: Count = 64, json: Json = False) -> None:
     """Queries per second, p50 and p99 with many requests in flight, and that no answer is lost or mixed up."""
-    from aiflow.bench import load
+    from aiflow.bench.system import load
 
     load.main(queries=queries, in_flight=in_flight, json=json)
 
@@ -121,7 +121,7 @@ def bench_load(queries: Annotated[int, typer.Option(min=2)] = 2000, in_flight: C
 @bench.command("faults")
 def bench_faults(repeats: Count = 100, seed: Seed = 0, json: Json = False) -> None:
     """SIGKILL devices and the server mid-request: an answer or a clear error in time, never a hang."""
-    from aiflow.bench import faults
+    from aiflow.bench.system import faults
 
     faults.main(repeats=repeats, seed=seed, json=json)
 
@@ -129,7 +129,7 @@ def bench_faults(repeats: Count = 100, seed: Seed = 0, json: Json = False) -> No
 @bench.command("bytes")
 def bench_bytes(json: Json = False) -> None:
     """Bytes in traces against the encoded messages, and the time of a 1 MB image over a 500 KB/s link."""
-    from aiflow.bench import bytes as bench_bytes
+    from aiflow.bench.system import bytes as bench_bytes
 
     bench_bytes.main(json=json)
 
@@ -137,6 +137,6 @@ def bench_bytes(json: Json = False) -> None:
 @bench.command("start")
 def bench_start(repeats: Count = 7, json: Json = False) -> None:
     """Time of ``import aiflow`` and of ``aiflow --help``."""
-    from aiflow.bench import start
+    from aiflow.bench.system import start
 
     start.main(repeats=repeats, json=json)

@@ -14,7 +14,7 @@ from aiflow import aio
 from aiflow.agents import wire
 from aiflow.agents.agent import Agent
 from aiflow.agents.host import RayHost
-from aiflow.bench import scripted
+from aiflow.bench.system import scripted
 from aiflow.errors import UsageError
 from aiflow.types import Options, conversation
 

@@ -7,7 +7,7 @@ from typing import Any
 from aiflow.agents import wire
 from aiflow.agents.agent import Agent
 from aiflow.agents.deployment import Deployment, connect
-from aiflow.bench import scripted
+from aiflow.bench.system import scripted
 from aiflow.types import Answer, Image, conversation
 
 HOME = {

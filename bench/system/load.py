@@ -13,7 +13,7 @@ from typing import Any
 
 from aiflow import aio
 from aiflow.agents.agent import Agent
-from aiflow.bench import scripted
+from aiflow.bench.system import scripted
 
 Ask = Callable[[int], Awaitable[bool]]  # asks query number n; whether its answer is its own
 _NUMBER = re.compile(r"<(\d+)>")

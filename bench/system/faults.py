@@ -15,7 +15,7 @@ from typing import Any
 from aiflow import aio
 from aiflow.agents.agent import Agent
 from aiflow.agents.host import RayHost
-from aiflow.bench import scripted
+from aiflow.bench.system import scripted
 from aiflow.errors import AgentError
 
 DEADLINE = 2.0

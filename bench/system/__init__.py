@@ -1,0 +1,1 @@
+"""The system measured on itself: what a graph adds, load, faults, bytes on links, start-up time. No benchmark data."""
