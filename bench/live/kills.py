@@ -22,7 +22,12 @@ from aiflow.errors import ClusterError
 MODELS = ("math=aiflow:nano/math", "text=aiflow:nano/text", "server=aiflow:nano/server", "judge=aiflow:nano/math")
 RATINGS = tuple(f"[[{rating}]]" for rating in range(1, 10))
 KEEP = 1500  # characters: what the embedded models' context surely holds
-SIGNALS = {"term": signal.SIGTERM, "kill": signal.SIGKILL}
+SIGNALS = {
+    "none": (),
+    "term": (signal.SIGTERM, signal.SIGTERM),
+    "kill": (signal.SIGKILL, signal.SIGKILL),
+    "both": (signal.SIGTERM, signal.SIGKILL),
+}
 _POLL, _LONGEST = 0.05, 3600.0
 
 
@@ -64,11 +69,11 @@ def _run(
     log = out / f"{time.time_ns()}-{name}.jsonl"
     start, under_way, folder = time.perf_counter(), 0, None
     with serving(log, models=MODELS, choices={"judge": RATINGS}, keep=KEEP) as url:
-        for limit in kills:
+        for limit, end in zip(kills, SIGNALS[name], strict=True):
             process = _client(url, data, questions, parallel, out, folder)
             _wait(process, log, limit)
             under_way += sum(not request.completed and request.status is None for request in asked(log))
-            process.send_signal(SIGNALS[name])
+            process.send_signal(end)
             process.wait(60)
             folder = _newest(out)
         process = _client(url, data, questions, parallel, out, folder)
