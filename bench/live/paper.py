@@ -8,18 +8,19 @@ import json as jsonlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from aiflow.bench.collaborations.tables import Number, numbered
 from aiflow.bench.live import Live
-from aiflow.bench.live.phases import GRAPH, MERGED, SELF_MOA
+from aiflow.bench.live.team import GRAPH, MERGED, SELF_MOA
+from aiflow.bench.plain import plain
 from aiflow.bench.results import Results
 from aiflow.bench.suites.command import asked
-from aiflow.errors import UsageError, suggest
+from aiflow.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table as Rich
 
-Number = Literal["III", "IV", "V", "VI"]
 TEXT = ("mt-bench", "alpaca-eval", "arena-hard")
 VQA = ("MME", "SEEDBench_IMG", "MMBench_DEV_EN", "OCRBench", "AI2D_TEST", "MMMU_DEV_VAL")
 FIGURES: Mapping[str, tuple[str, ...]] = {
@@ -67,10 +68,10 @@ def main(
 
     ``suites``: others than the table's own; ``data``: the folder with a folder or file for each.
     """
-    table = make(_number(number), live, suites=suites, data=data, limit=limit)
+    table = make(numbered(number), live, suites=suites, data=data, limit=limit)
     _show(table, stderr=json)
     if json:
-        print(jsonlib.dumps(table.json()))
+        print(jsonlib.dumps(plain(table.json()), allow_nan=False))
     return table
 
 
@@ -117,22 +118,6 @@ def _parts(results: Results) -> dict[str, str]:
         part.name: MERGED if len(part.members) == len(order) else named[frozenset(part.members)]
         for part in results.ablation
     }
-
-
-def _number(number: str) -> Number:
-    known: dict[str, Number] = {
-        "III": "III",
-        "IV": "IV",
-        "V": "V",
-        "VI": "VI",
-        "3": "III",
-        "4": "IV",
-        "5": "V",
-        "6": "VI",
-    }
-    if number.upper() not in known:
-        raise UsageError(f"there is no table {number!r}; {suggest(number.upper(), list(known))}")
-    return known[number.upper()]
 
 
 def _show(table: Table, *, stderr: bool) -> None:

@@ -80,13 +80,17 @@ def _add(name: str) -> None:
     ) -> None:
         from aiflow.bench.suites import command as run
 
+        if recorded and (model or server or graph or judge or resume):
+            raise UsageError("--recorded asks nobody; leave --model, --server, --graph, --judge and --resume out.")
+        if recorded and limit and not log:
+            raise UsageError("--recorded scores all that is there; leave --limit out, or keep a run of it with --log.")
         if recorded and log:
             run.kept(name, which=suite, data=data, limit=limit, out=out, report=report, json=json)
             return
         if recorded:
             run.recorded(name, which=suite, data=data, json=json)
             return
-        if name == "mt-bench" and not (model or graph):
+        if name == "mt-bench" and not (model or graph or server or judge or resume):
             _replayed(data, limit, json)
             return
         from aiflow.bench.budget import Budget
@@ -141,14 +145,15 @@ def table(
     seed: Seed = 0,
     resume: Resume = None,
     out: Out = Path("runs"),
-    report: Report = None,
     json: Json = False,
 ) -> None:
     """A table of the paper: on recorded agents, or with --server and --model on real ones."""
     if not (model or graph):
         from aiflow.bench import collaborations
 
-        collaborations.main_table(number, data=data, suites=suite or [], seed=seed, out=out, report=report, json=json)
+        if suite:
+            raise UsageError("the table of recorded agents has its own suites; leave --suite out, or name agents.")
+        collaborations.main_table(number, data=data, seed=seed, json=json)
         return
     from aiflow.bench.live import Live, paper
 
