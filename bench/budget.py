@@ -1,5 +1,6 @@
 """How much a run may still spend on the models it asks: requests, tokens, money. Arithmetic only."""
 
+import math
 from dataclasses import dataclass, field
 
 from aiflow.errors import BudgetSpentError, InputError
@@ -24,8 +25,10 @@ class Budget:
             raise InputError("a budget in dollars needs the prices of a million prompt and completion tokens.")
         for name in ("requests", "tokens", "dollars"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 raise InputError(f"a budget of {value} {name} allows nothing; give more than 0, or none.")
+        if self.prices is not None and not all(0 <= price < math.inf for price in self.prices):
+            raise InputError(f"prices of {self.prices} cannot be; give dollars for a million tokens, 0 or more.")
 
     @property
     def cost(self) -> float:

@@ -41,12 +41,17 @@ class Header(BaseModel):
 class RunLog:
     """The log of one run, open for appending. Use as a context manager: the status follows from how the block ends."""
 
-    def __init__(self, folder: Path, header: Header) -> None:
+    def __init__(self, folder: Path, header: Header, *, fresh: bool = True) -> None:
         self.folder, self.header = folder, header
-        folder.mkdir(parents=True, exist_ok=True)
         self._samples = folder / SAMPLES
-        self._mend()
-        self._write()
+        self._lock: int | None = None
+        self._begun = False
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if fresh:
+                self._begin()
+        except OSError as error:
+            raise DataError(f"{folder} cannot be written to ({error.strerror}); give another place.") from error
 
     @classmethod
     def create(cls, root: Path, suite: str, run: Mapping[str, Any]) -> "RunLog":
@@ -59,6 +64,7 @@ class RunLog:
     def resume(cls, folder: Path, suite: str, run: Mapping[str, Any], same: Sequence[str] = ()) -> "RunLog":
         """Opens the log of a run that was stopped. Raises DataError if it is another suite's, or differs in ``same``.
 
+        Nothing in it is changed before its questions are known to be the same (``ask``).
         ``same``: the names of those entries of ``run`` on which answers depend.
         """
         header, _ = read(folder)
@@ -68,9 +74,10 @@ class RunLog:
                 raise DataError(
                     f"{folder} is a run with {name} {known.get(name)!r}, not {value!r}; resume it with that."
                 )
-        return cls(folder, Header(suite=suite, run=dict(run)))
+        return cls(folder, Header(suite=suite, run=dict(run)), fresh=False)
 
     def __enter__(self) -> "RunLog":
+        self._lock = _locked(self.folder)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -82,7 +89,10 @@ class RunLog:
             self.header.status = "error" if issubclass(kind, Exception) else "cancelled"
         if kind:
             self.header.error = f"{kind.__name__}: {error}"
-        self._write()
+        if self._begun:
+            self._write()
+        if self._lock is not None:
+            os.close(self._lock)
 
     def ask(self, samples: Sequence[Sample]) -> None:
         """Writes the questions, without their images. Raises DataError if the log holds others."""
@@ -91,20 +101,29 @@ class RunLog:
         text = "".join(line + "\n" for line in lines)
         if path.exists() and path.read_text(encoding="utf-8") != text:
             raise DataError(f"{path} holds other questions than those that are to be asked; start a new run.")
+        self._begin()
         replace(path, text)
 
     def append(self, record: Record) -> None:
         """Adds one record."""
+        self._begin()
         with self._samples.open("ab", buffering=0) as file:
             file.write(json.dumps(dataclasses.asdict(record), ensure_ascii=False).encode() + b"\n")
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Sets the results, which the header holds from now on."""
+        self._begin()
         self.header.results = dict(results)
         self._write()
 
     def _write(self) -> None:
         replace(self.folder / HEADER, self.header.model_dump_json(indent=1) + "\n")
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._mend()
+            self._write()
 
     def _mend(self) -> None:
         data = self._samples.read_bytes() if self._samples.exists() else b""
@@ -120,8 +139,10 @@ def read(folder: Path) -> tuple[Header, list[Record]]:
     path = folder / HEADER
     try:
         header = Header.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise DataError(f"{path} is not a run log of version {VERSION}: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path} is not a run log ({error.strerror}); give the folder of a run.") from error
+    except ValidationError as error:
+        raise DataError(f"{path} is not a run log of version {VERSION}: {_first(error)}.") from error
     last = {(r.subject, r.sample): r for r in _lines(folder / SAMPLES, _RECORD, "record")}
     return header, list(last.values())
 
@@ -148,4 +169,27 @@ def _lines(path: Path, kind: TypeAdapter[T], what: str) -> Iterator[T]:
         try:
             yield kind.validate_json(line)
         except ValidationError as error:
-            raise DataError(f"{path}:{number} is not a {what}: {error}") from error
+            raise DataError(f"{path}:{number} is not a {what}: {_first(error)}.") from error
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'its start'}: {first['msg']}"
+
+
+def _locked(folder: Path) -> int | None:
+    """A lock on the folder, held until it is closed or the process ends; None where there are none (Windows).
+
+    Raises DataError where another run holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise DataError(f"{folder} is being written by another run; wait for its end, or stop it.") from error
+    return handle

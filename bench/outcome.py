@@ -57,7 +57,7 @@ class Outcome:
             copyfile(self.report, report)
         print(f"report: {report or self.report}", file=sys.stderr)
         if json:
-            print(jsonlib.dumps(self.json()))
+            print(jsonlib.dumps(self.json(), allow_nan=False))
 
     def write_report(self) -> Path:
         """Writes the self-contained HTML page and returns its path."""

@@ -79,21 +79,22 @@ async def _turn(
         told = f"{type(error).__name__}: {error}"
         return Turn(text="", score=0.0, error=told, seconds=time.perf_counter() - start)
     reply = replace(reply, tokens=reply.tokens or tally.tokens, bytes=reply.bytes or dict(tally.bytes))
-    return replace(await _graded(suite, sample, before, reply), reused=tally.reused)
+    return replace(await _graded(suite, subject.name, sample, before, reply), reused=tally.reused)
 
 
-async def _graded(suite: Suite, sample: Sample, before: Sequence[Turn], reply: Reply) -> Turn:
+async def _graded(suite: Suite, subject: str, sample: Sample, before: Sequence[Turn], reply: Reply) -> Turn:
     """``before``: the turns so far. A device's text is graded after that device's own earlier ones."""
 
     async def said(kind: Literal["answers", "finals"]) -> dict[str, Said]:
         found = {}
         for name, text in getattr(reply, kind).items():
             earlier = [getattr(turn, kind).get(name, Said(turn.text, None)).text for turn in before]
-            grade = await suite.grade(sample, [*earlier, text]) if kind in suite.graded else Grade(score=None)
+            own = suite.grader(name)
+            grade = await own(sample, [*earlier, text]) if kind in suite.graded else Grade(score=None)
             found[name] = Said(text, grade.score)
         return found
 
-    grade = await suite.grade(sample, [*(turn.text for turn in before), reply.text])
+    grade = await suite.grader(subject)(sample, [*(turn.text for turn in before), reply.text])
     return Turn(
         text=reply.text,
         score=grade.score,

@@ -16,10 +16,11 @@ GREEDY = Options(max_tokens=96)
 
 @dataclass(frozen=True)
 class Alone:
-    """An agent asked where it is, so nothing crosses a link."""
+    """An agent asked where it is, so nothing crosses a link; ``deadline``: seconds for each answer (None: any)."""
 
     agent: Asks
     options: Options = GREEDY
+    deadline: float | None = None
 
     @property
     def name(self) -> str:
@@ -29,7 +30,8 @@ class Alone:
     async def reply(self, talk: Sequence[Message], sample: Sample | None = None) -> Reply:
         """One ask."""
         start = time.perf_counter()
-        answer = await self.agent.ask(talk, options=(sample and sample.options) or self.options)
+        how = (sample and sample.options) or self.options
+        answer = await self.agent.ask(talk, options=how, deadline=self.deadline)
         return Reply(
             text=answer.text,
             seconds=time.perf_counter() - start,

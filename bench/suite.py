@@ -120,7 +120,8 @@ class Suite:
 
     ``summary`` computes the figures that the benchmark publishes from one subject's records, e.g. ``win_rate``, under
     their published names; the first is the headline. ``graded``: whether the answers and finals of a collaboration's
-    devices are graded as well, which costs a judged suite a judgment each.
+    devices are graded as well, which costs a judged suite a judgment each. ``graders``: a subject's own grader, where
+    it has one, as recorded models have.
     """
 
     name: str
@@ -130,6 +131,11 @@ class Suite:
     unit: str = "%"
     summary: "Callable[[Sequence[Record]], Mapping[str, Any]] | None" = None
     graded: frozenset[str] = frozenset({"answers", "finals"})
+    graders: "Callable[[str], Grader | None] | None" = None
+
+    def grader(self, subject: str) -> Grader:
+        """The one that grades what this subject says."""
+        return (self.graders(subject) if self.graders else None) or self.grade
 
 
 def spread(samples: Sequence[Sample]) -> list[Sample]:

@@ -3,12 +3,21 @@
 import math
 from typing import Any
 
+from aiflow.bench.plain import plain
 from aiflow.bench.results import Results, Row
 from aiflow.bench.stats import Estimate
 
 
 def as_json(results: Results) -> dict[str, Any]:
-    """Rows, differences, curve, ablation and what produced them. Suites add their headline figures by ``headline``."""
+    """Rows, differences, curve, ablation and what produced them. Suites add their headline figures by ``headline``.
+
+    What is not finite is None.
+    """
+    found: dict[str, Any] = plain(_everything(results))
+    return found
+
+
+def _everything(results: Results) -> dict[str, Any]:
     return {
         "suite": results.suite,
         "title": results.title,

@@ -140,9 +140,13 @@ def main(
     suites: Sequence[str] | None = None,
     seed: int = 0,
     splits: int = SPLITS,
+    plots: Path | None = None,
     json: bool = False,
 ) -> dict[str, Any]:
-    """Measures and prints the table on stdout; with ``json`` the table goes to stderr and the JSON line to stdout."""
+    """Measures and prints the table on stdout; with ``json`` the table goes to stderr and the JSON line to stdout.
+
+    ``plots``: a folder for the figure.
+    """
     from rich.console import Console
 
     from aiflow.bench.collaborations.show import show
@@ -153,6 +157,10 @@ def main(
     if not console.is_terminal:
         console.width = max(console.width, 190)
     show(found, console)
+    if plots:
+        from aiflow.bench.collaborations.plots import plot
+
+        print(f"figure: {plot(found, plots)}", file=sys.stderr)
     if json:
         print(jsonlib.dumps(found), file=sys.stdout)
     return found

@@ -23,11 +23,12 @@ class Heard(Generic[V]):
 class Judge:
     """Any agent that judges. ``options`` replace those that a benchmark prescribes, field by field.
 
-    ``retries``: how often it is asked again when its words cannot be read.
+    ``retries``: how often it is asked again when its words cannot be read; ``deadline``: seconds for each answer.
     """
 
     agent: Asks
     retries: int = 1
+    deadline: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -56,7 +57,7 @@ class Judge:
             how = replace(options, **self.options)
             if attempt and again is None:
                 how = replace(how, seed=attempt + (how.seed or 0))
-            answer = await self.agent.ask(tuple(talk), options=how)
+            answer = await self.agent.ask(tuple(talk), options=how, deadline=self.deadline)
             words.append(answer.text)
             tokens, seconds = tokens + answer.usage.completion_tokens, seconds + answer.seconds
             value = read(replace(answer, text="\n".join(words)) if again else answer)

@@ -5,16 +5,16 @@ from typing import Any
 
 from aiflow.bench import runner
 from aiflow.bench.live import Live
-from aiflow.bench.live.team import Team
+from aiflow.bench.live.team import GRAPH, MERGED, SELF_MOA, Team
 from aiflow.bench.log import RunLog
 from aiflow.bench.progress import Progress
 from aiflow.bench.results import circular
 from aiflow.bench.self_moa import SelfMoA
 from aiflow.bench.subjects import Alone, Collaboration, Recorded
 from aiflow.bench.suite import Record, Subject, Suite
+from aiflow.errors import QuorumError
 from aiflow.types import Options
 
-MERGED, SELF_MOA, GRAPH = "merged", "Self-MoA", "graph"
 WRITING = Options(max_tokens=1024)
 Subset = frozenset[str]
 
@@ -60,7 +60,7 @@ class Phases:
         """All phases that were asked for."""
         live, team = self.live, self.team
         said = [Recorded(name, answers) for name, answers in live.recorded.items()]
-        await self._phase("alone", [*(Alone(device, WRITING) for device in team.devices), *said])
+        await self._phase("alone", [*(Alone(device, WRITING, live.deadline) for device in team.devices), *said])
         if team.server:
             await self._phase("collaboration", [Collaboration(MERGED, self._graph(self.devices))])
         if team.graph is not None:
@@ -109,9 +109,17 @@ class Phases:
             ]
             for key in known:
                 progress.advance(self.done[key])
-            self.records |= await runner.run(
-                self.suite, subjects, parallel=self.live.parallel, watch=watch, done=self.done
-            )
+            found = await runner.run(self.suite, subjects, parallel=self.live.parallel, watch=watch, done=self.done)
+        self.records |= found
+        for name, records in found.items():
+            _demand_answers(name, records)
+
+
+def _demand_answers(name: str, records: Sequence[Record]) -> None:
+    """Raises QuorumError if nothing but errors came from a subject: that is an outage, and no score of 0."""
+    errors = [record.turns[0].error for record in records]
+    if errors and all(errors):
+        raise QuorumError(f"{name} answered none of {len(errors)} questions ({errors[0]}); mend that and resume.")
 
 
 def mean(records: Sequence[Record]) -> float:

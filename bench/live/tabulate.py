@@ -8,7 +8,8 @@ import numpy as np
 
 from aiflow.bench import stats
 from aiflow.bench.live import Live
-from aiflow.bench.live.phases import GRAPH, MERGED, SELF_MOA, Phases, Subset
+from aiflow.bench.live.phases import Phases, Subset
+from aiflow.bench.live.team import GRAPH, MERGED, SELF_MOA
 from aiflow.bench.results import Ablated, Results, Row, Size, circular, costs, row, scores
 from aiflow.bench.stats import Floats
 from aiflow.bench.suite import Record, Suite, Turn
@@ -43,14 +44,22 @@ def tabulate(name: str, phases: Phases, live: Live, produced: dict[str, Any]) ->
 
 
 def figures(suite: Suite, records: Sequence[Record], seed: int = 0) -> dict[str, Any]:
-    """What is published of one subject, and beside it n, errors, unread judgments, and the score with its interval."""
+    """What is published of one subject, and beside it counts of questions, errors, answers without a score.
+
+    ``mean`` and ``mean_ci``: of the questions' scores, 0..``Suite.best``; that is the ``score`` too, unless the
+    benchmark publishes another, as Arena-Hard, whose games weigh differently, and MME do.
+    """
     turns = [turn for record in records for turn in record.turns]
+    unscored = sum(turn.score is None for turn in turns)
     found: dict[str, Any] = {"n": len(records), "errors": sum(bool(turn.error) for turn in turns)}
-    found |= {"unparsed": sum(turn.score is None for turn in turns), "empty": sum(_empty(turn) for turn in turns)}
+    found |= {"questions": len(records), "unparsed": unscored, "unscored": unscored}
+    found["empty"] = sum(_empty(turn) for turn in turns)
+    published = dict(suite.summary(records)) if suite.summary else {}
     mean = stats.mean(_by_question(records), seed, groups=drawn_of(suite))
     if mean.ci:
-        found |= {"score": round(mean.value, 6), "score_ci": mean.ci}
-    return dict(suite.summary(records)) | found if suite.summary else found
+        found |= {"mean": round(mean.value, 6), "mean_ci": mean.ci}
+        found |= {} if "score" in published else {"score": found["mean"], "score_ci": mean.ci}
+    return published | {name: value for name, value in found.items() if name not in published}
 
 
 def finals(joint: Sequence[Record], name: str) -> list[Record]:

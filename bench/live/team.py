@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from aiflow.agents.deployment import Deployment
 
 SERVER, JUDGE, HUB = "server", "judge", "hub"
+MERGED, SELF_MOA, GRAPH = "merged", "Self-MoA", "graph"
+"""What collaborations are called in the results; no agent may be."""
 _NAMED = re.compile(r"([A-Za-z][\w. -]*)=(.+)", re.DOTALL)
 
 
@@ -48,11 +50,13 @@ async def opened(live: Live, requests: RequestLog) -> AsyncIterator[Team]:
         here = await stack.enter_async_context(connect(star(specs), local=True, emulate=False))
         mine = Remembering(here, requests, live.budget)
         devices = [
-            mine.agent(name, node=f"node-{name}", model=model, about=live.abouts.get(name, name))
+            mine.agent(name, node=node_of(name), model=model, about=live.abouts.get(name, name))
             for name, model in specs.items()
         ]
         server = mine.agent(SERVER, node=HUB, model=live.server) if live.server else None
-        judge = Judge(agent=mine.agent(JUDGE, node=HUB, model=live.judge)) if live.judge else None
+        judge = (
+            Judge(agent=mine.agent(JUDGE, node=HUB, model=live.judge), deadline=live.deadline) if live.judge else None
+        )
         await here.ready()
         graph = None
         if live.graph:
@@ -68,16 +72,21 @@ def named(models: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     for spec in models:
         match = _NAMED.fullmatch(spec)
-        name, model = match.groups() if match else (re.split(r"[#/:]", spec.rstrip("/"))[-1] or "model", spec)
-        if name in seen or name in (SERVER, JUDGE):
+        name, model = match.groups() if match else (re.split(r"[#/:]", spec.rstrip("/"))[-1].strip() or "model", spec)
+        if name in seen or name in (SERVER, JUDGE, MERGED, SELF_MOA, GRAPH) or name.startswith(f"{MERGED} ("):
             raise UsageError(f"two agents would be called {name!r}; name them, e.g. --model second={model}.")
         seen.add(name)
         yield name, model
 
 
+def node_of(name: str) -> str:
+    """The node of an agent alone; what a node's name cannot hold is left out."""
+    return f"node-{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}"
+
+
 def star(names: Any) -> dict[str, Any]:
     """A node for each device around a hub, from which the server asks; the judge is there too."""
-    nodes = {HUB: "cloud"} | {f"node-{name}": "device" for name in names}
+    nodes = {HUB: "cloud"} | {node_of(name): "device" for name in names}
     return {"nodes": nodes, "links": [{"between": ["device", HUB], "rate": "100 GB/s"}] if names else []}
 
 

@@ -31,10 +31,11 @@ GROUPS = ("vqa", "maths")
 
 def recorded(name: str, *, which: str | None, data: Path | None, json: bool) -> dict[str, Any]:
     """Scores recorded answers or judgments, and prints a table and with ``json`` one JSON object as the last line."""
+    from aiflow.bench.plain import plain
     from aiflow.bench.provenance import provenance
 
     found = _module(name).recorded(*_which(name, which), data)
-    found = {**found, "data": None if data is None else str(data), **provenance()}
+    found = plain({**found, "data": None if data is None else str(data), **provenance()})
     _show(found, stderr=json)
     if json:
         print(jsonlib.dumps(found, allow_nan=False))
@@ -58,6 +59,7 @@ def kept(
     said = module.answers(*named, data)
     if not said:
         raise DataError(f"{name}: there are no recorded answers; leave --log out, or name agents with --model.")
+    print(f"subjects: {len(said)} models whose answers were recorded: {', '.join(said)}", file=sys.stderr)
     how = {"images": False} if "images" in signature(module.suite).parameters else {}
 
     def make(judge: "Judge | None") -> "Suite":
@@ -93,7 +95,7 @@ def asked(suite: str, live: "Live", *, data: Path | None, limit: int | None = No
         return _ask(suite, live, (), data, limit, {})
     from aiflow.bench.suites import maths
 
-    group = "maths" if suite in maths.NAMES else "vqa"
+    group = "maths" if (suite := maths.spelled(suite)) in maths.NAMES else "vqa"
     return _ask(group, live, (suite,), data, limit, {})
 
 
@@ -142,6 +144,10 @@ def _which(name: str, which: str | None) -> tuple[str, ...]:
         raise UsageError(f"{name} holds several suites; name one with --suite.")
     if name not in GROUPS and which:
         raise UsageError(f"--suite {which!r}: {name} is one suite; leave --suite out.")
+    if name == "maths" and which:
+        from aiflow.bench.suites import maths
+
+        which = maths.spelled(which)
     return (which,) if which else ()
 
 
@@ -160,7 +166,7 @@ def _show(found: Mapping[str, Any], *, stderr: bool) -> None:
     table = Table(title=f"{found['suite']}, recorded", title_justify="left", box=SIMPLE_HEAD, header_style="bold")
     table.add_column("model", no_wrap=True)
     for head in heads:
-        table.add_column(escape(head), justify="right")
+        table.add_column(escape(head.replace("_", " ")), justify="right")
     for name, figures in models.items():
         table.add_row(escape(name), *(_cell(figures.get(head)) for head in heads))
     console.print(table)

@@ -20,6 +20,7 @@ from aiflow.errors import DataError
 
 T = TypeVar("T")
 SECONDS = 120.0
+SHOWN = 80
 _CACHE = Path("~/.cache/aiflow/data")
 
 
@@ -39,6 +40,8 @@ def locate(suite: str, given: Path | None, marker: str, urls: Mapping[str, str] 
     for folder in folders:
         if find(folder / marker):
             return folder
+    if given is not None and (found := find(given)):
+        raise DataError(f"{found} is a file; give the folder that holds {marker} with --data.")
     if given is not None:
         raise DataError(f"{given / marker} is missing; give the folder that holds it with --data, or get {told}.")
     if not urls or os.environ.get("AIFLOW_OFFLINE"):
@@ -74,35 +77,53 @@ def fetch(url: str, to: Path) -> Path:
 
 
 def read(path: Path, remedy: str = "") -> bytes:
-    """The bytes of a file or of its ``.gz``. Raises DataError."""
-    found = find(path)
-    after = f"; {remedy}" if remedy else "; give the right path."
+    """The bytes of a file or of its ``.gz``. Raises DataError, also for a file without any."""
+    found, remedy = find(path), remedy.rstrip(".")
     if found is None:
-        raise DataError(f"{path} is missing{after}")
+        raise DataError(f"{path} is missing; {remedy or 'give the right path'}.")
     try:
         data = found.read_bytes()
-        return gzip.decompress(data) if found.name.endswith(".gz") else data
+        data = gzip.decompress(data) if found.name.endswith(".gz") else data
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{found} cannot be read ({error}){after}") from error
+        raise DataError(f"{found} cannot be read ({error}); {remedy or 'get it anew'}.") from error
+    if not data:
+        raise DataError(f"{found} is empty; {remedy or 'get it anew'}.")
+    return data
+
+
+def text(path: Path, remedy: str = "") -> str:
+    """The text of a file or of its ``.gz``, without a byte order mark. Raises DataError where it is no UTF-8."""
+    try:
+        return read(path, remedy).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 ({error}); save it anew.") from error
 
 
 def load(path: Path, remedy: str = "") -> Any:
-    """The JSON value in a file. Raises DataError with the place of the fault."""
-    try:
-        return json.loads(read(path, remedy))
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error}).") from error
+    """The JSON value in a file. Raises DataError with the place of the fault, also for a name that comes twice."""
+    return _json(read(path, remedy), str(path))
 
 
 def rows(path: Path, remedy: str = "") -> Iterator[tuple[int, Any]]:
     """(line number, value) of every line that is not blank. Raises DataError that names the line."""
     for number, line in enumerate(read(path, remedy).splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}:{number} is no JSON ({error}).") from error
+        if line.strip():
+            yield number, _json(line, f"{path}:{number}")
+
+
+def _json(data: bytes, where: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            unique((name for name, _ in pairs), where)
+        return found
+
+    try:
+        return json.loads(data, object_pairs_hook=once)
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is no JSON ({error}); get it anew.") from error
 
 
 def checked(read_as: Callable[[Any], T], value: Any, where: str) -> T:
@@ -116,9 +137,10 @@ def checked(read_as: Callable[[Any], T], value: Any, where: str) -> T:
 
 
 def unique(ids: Iterable[str], where: str) -> None:
-    """Raises DataError that names the first id that comes twice."""
+    """Raises DataError that names the first of them that comes twice."""
     seen: set[str] = set()
     for name in ids:
         if name in seen:
-            raise DataError(f"{where} holds the id {name!r} twice; remove one.")
+            told = name if len(name) < SHOWN else f"{name[:SHOWN]} ..."
+            raise DataError(f"{where} holds the id {told!r} twice; remove one.")
         seen.add(name)

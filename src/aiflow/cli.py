@@ -4,6 +4,7 @@ Knows flags and exit codes. Results go to stdout, progress to stderr.
 Exit codes: 0 done, 1 the system failed, 2 the input was wrong, 130 Ctrl-C.
 """
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -175,6 +176,10 @@ def _main() -> int:
     except BrokenPipeError:  # `aiflow ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        return _fail(f"{error.filename or 'a file'}: {error.strerror}; check the path, its rights and free space.", 1)
     except Exception as error:
         show = getattr(error, "show", None)
         if show is None:

@@ -66,7 +66,7 @@ def _add(name: str) -> None:
         curve: Annotated[bool, typer.Option("--curve", help="Also with fewer devices: Tables V and VI.")] = False,
         limit: Limit = None,
         parallel: Parallel = 8,
-        deadline: Annotated[float, typer.Option(min=1.0, help="Seconds for each step of the devices.")] = 300.0,
+        deadline: Annotated[float, typer.Option(min=1.0, help="Seconds for each answer and judgment.")] = 300.0,
         seed: Seed = 0,
         budget_requests: Requests = None,
         budget_tokens: Tokens = None,
@@ -178,12 +178,13 @@ def collaborations(
     data: Data = None,
     suite: Annotated[list[str] | None, typer.Option(help="Only these boards; repeat it.")] = None,
     seed: Seed = 0,
+    plots: Annotated[Path | None, typer.Option(help="A folder for the figure.")] = None,
     json: Json = False,
 ) -> None:
     """Recorded agents together: found on one half of the questions, tested on the other, beside their best member."""
     from aiflow.bench import collaborations
 
-    collaborations.main(data=data, suites=suite or None, seed=seed, json=json)
+    collaborations.main(data=data, suites=suite or None, seed=seed, plots=plots, json=json)
 
 
 @suites.command("lm-eval")

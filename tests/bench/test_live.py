@@ -1,9 +1,11 @@
 """Suites asked of agents: tables, what a stopped run keeps, what it refuses."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from aiflow.bench.live import Live, run_live
 from aiflow.bench.live.team import named
 from aiflow.bench.log import read
 from aiflow.bench.suite import Grade, Record, Sample, Suite, by_rule
-from aiflow.errors import BudgetSpentError, DataError, UsageError
+from aiflow.errors import BudgetSpentError, DataError, InputError, QuorumError, UsageError
 from aiflow.types import Options
 
 TOWNS = {"France": "Paris", "Spain": "Madrid", "Italy": "Rome", "Greece": "Athens"}
@@ -127,3 +129,28 @@ def test_a_graph_of_ones_own(tmp_path: Path) -> None:
     assert outcome.json()["models"]["graph"]["accuracy"] == 0.25
     (row,) = outcome.json()["rows"]
     assert row["bytes"] > 100
+
+
+@pytest.mark.parametrize("name", ["server", "judge", "merged", "graph", "Self-MoA", "merged (a + b)"])
+def test_no_agent_is_called_as_a_collaboration_is(name: str) -> None:
+    with pytest.raises(UsageError, match="two agents would be called"):
+        list(named((f"{name}=scripted:a",))) if "(" not in name else list(named((f"scripted:{name}",)))
+
+
+def test_names_that_no_node_may_have(tmp_path: Path) -> None:
+    live = Live(models=("a b=scripted:Paris", "scripted: #### Rome, ok."), out=tmp_path)
+    assert set(run_live("towns", towns, live, quiet=True).json()["models"]) == {"a b", "Rome, ok."}
+
+
+@pytest.mark.parametrize("how", [{"dollars": math.nan, "prices": (1.0, 1.0)}, {"prices": (-1.0, 1.0)}])
+def test_budgets_that_stop_nothing(how: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Budget(**how)
+
+
+def test_a_model_that_never_answers_ends_the_run(tmp_path: Path) -> None:
+    live = Live(models=(PARIS, "down=http://127.0.0.1:9/v1#none"), out=tmp_path, deadline=5.0)
+    with pytest.raises(QuorumError, match="down answered none of 4 questions"):
+        run_live("towns", towns, live, quiet=True)
+    (folder,) = tmp_path.iterdir()
+    assert read(folder)[0].status == "error"

@@ -86,3 +86,28 @@ def test_what_is_no_log_is_a_data_error(tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 99}))
     with pytest.raises(DataError, match="version 2"):
         read(log.folder)
+
+
+def test_a_log_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    with RunLog.create(tmp_path, "nano", {}) as log:
+        with pytest.raises(DataError, match="is being written by another run"), RunLog.resume(log.folder, "nano", {}):
+            pass
+        assert read(log.folder)[0].status == "started"
+    with RunLog.resume(log.folder, "nano", {}):
+        pass
+
+
+def test_a_refused_resumption_leaves_the_log_as_it_was(tmp_path: Path) -> None:
+    with RunLog.create(tmp_path, "nano", {}) as log:
+        log.ask([Sample(id="1", category="", turns=("?",))])
+        log.finish({"merged": 81.2})
+    before = {path.name: path.read_bytes() for path in log.folder.iterdir()}
+    with pytest.raises(DataError, match="holds other questions"), RunLog.resume(log.folder, "nano", {}) as again:
+        again.ask([])
+    assert {path.name: path.read_bytes() for path in log.folder.iterdir()} == before
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"file/\S+ cannot be written to \(Not a directory\); give another place"):
+        RunLog.create(tmp_path / "file", "nano", {})

@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated as Checked
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, TypeAdapter, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, field_validator
 
 from aiflow.bench.suites import files
 from aiflow.bench.suites.alpaca_eval.data import ANNOTATIONS, BASELINE, NAME
@@ -42,15 +43,26 @@ class Annotated:
     published: Mapping[str, float | None] = field(default_factory=dict)
 
 
+def _known(value: Any) -> Any:
+    """NaN is how some write what is not recorded; true and false are no numbers."""
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number or null, not true or false")
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+_Number = Checked[float | None, BeforeValidator(_known)]
+_Length = Checked[Checked[float, Field(ge=0, allow_inf_nan=False)] | None, BeforeValidator(_known)]
+
+
 class _Model(BaseModel):
-    preference: list[float | None]
-    len_output_2: list[float | None]
+    preference: list[_Number]
+    len_output_2: list[_Length]
     logprob_m_M: list[Pair | None] | None = None
     published: dict[str, float | None] = {}
 
 
 class _Columns(BaseModel):
-    len_output_1: list[float | None]
+    len_output_1: list[_Length]
     instructions: list[str] | None = None
     order_switched: list[bool] | None = None
     models: dict[str, _Model]
@@ -62,7 +74,7 @@ class _Row(BaseModel):
     generator_2: str
     output_1: str | None = None
     output_2: str | None = None
-    preference: float | None = None
+    preference: _Number = None
     raw_completion: Any = None
 
     @field_validator("preference", mode="before")
@@ -85,8 +97,8 @@ def load(data: Path | None) -> list[Annotated]:
 
 
 def _paths(data: Path | None) -> list[Path]:
-    if data is not None and data.is_file():
-        return [data]
+    if data is not None and (given := files.find(data)):
+        return [given]
     try:
         return [files.locate(NAME, data, ANNOTATIONS) / ANNOTATIONS]
     except DataError:

@@ -32,6 +32,7 @@ URLS = {
 }
 DIFFICULTY = ("instruction_difficulty.csv", "instruction_difficulty_recovered.csv")
 GAMED = ("df_gamed.csv", "df_gamed_surrogate.csv")
+GAMED_MODELS = 2
 CONTROL_URLS = {DIFFICULTY[0]: f"{_HUB}/{DIFFICULTY[0]}", GAMED[0]: f"{_HUB}/{GAMED[0]}"}
 _PLACES = ("{instruction}", "{output_1}", "{output_2}")
 
@@ -138,7 +139,7 @@ def prompt(data: Path | None) -> tuple[Message, ...]:
     Raises DataError where the file is missing, has no markup, or lacks a place.
     """
     path = folder(data, PROMPT, "alpaca_eval_clf.txt", PROMPT, urls=URLS) / PROMPT
-    text = files.read(path if files.find(path) else path.with_name("alpaca_eval_clf.txt")).decode()
+    text = files.text(path if files.find(path) else path.with_name("alpaca_eval_clf.txt"))
     found = re.findall(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>", text, flags=re.DOTALL)
     lacking = [place for place in _PLACES if text.count(place) != 1]
     if not found or lacking:
@@ -160,8 +161,14 @@ def control(data: Path | None) -> Control:
     Raises DataError that names what is missing, or the line that is malformed.
     """
     hard = _table(_anywhere(data, DIFFICULTY), ("instruction_difficulty",))
-    rows = _table(_anywhere(data, GAMED), ("std_delta_len", "instruction_difficulty", "preference"))
+    path = _anywhere(data, GAMED)
+    rows = _table(path, ("std_delta_len", "instruction_difficulty", "preference"))
+    if len(rows) != GAMED_MODELS * len(hard):
+        told = f"{len(rows)} rows for {len(hard)} instructions, not {GAMED_MODELS} each"
+        raise DataError(f"{path} holds {told}; without all of them the length control is wrong. Get it anew.")
     rows = rows[~np.isnan(rows[:, 2])]
+    if not np.isfinite(rows).all():
+        raise DataError(f"{path} has rows with a preference but no length or difficulty; get it anew.")
     x_G3 = np.column_stack([np.tanh(rows[:, 0]), rows[:, 1], np.zeros(len(rows))])
     return Control(difficulty=hard[:, 0], gamed=Gamed(x_G3=x_G3, y_G=rows[:, 2]))
 
@@ -172,9 +179,9 @@ def coefficients(data: Path | None) -> dict[str, Coefficients]:
         path = _anywhere(data, (COEFFICIENTS,))
     except DataError:
         return {}
-    names = [row[0] for row in csv.reader(files.read(path).decode().splitlines())][1:]
     columns = ("np.tanh(std_delta_len)", "instruction_difficulty", "not_gamed_baseline.astype(float)")
     table = _table(path, columns)
+    names = [row[0] for row in csv.reader(files.text(path).splitlines()) if row][1:]
     return {n: Coefficients(length=a, difficulty=b, model=c) for n, (a, b, c) in zip(names, table, strict=True)}
 
 
@@ -193,14 +200,15 @@ def _anywhere(data: Path | None, names: tuple[str, ...]) -> Path:
 
 def _table(path: Path, columns: tuple[str, ...]) -> Floats:
     """The named columns of a CSV file; an empty cell is NaN."""
-    reader = csv.DictReader(files.read(path).decode().splitlines())
-    lacking = [name for name in columns if name not in (reader.fieldnames or ())]
-    if lacking:
-        raise DataError(f"{path} has no column {', '.join(lacking)}.")
+    reader = csv.DictReader(files.text(path).splitlines())
     rows: list[list[Any]] = []
-    for number, row in enumerate(reader, 2):
-        try:
+    try:
+        if lacking := [name for name in columns if name not in (reader.fieldnames or ())]:
+            raise DataError(f"{path} has no column {', '.join(lacking)}; get it anew.")
+        for row in reader:
             rows.append([float(row[name]) if row[name] else math.nan for name in columns])
-        except ValueError as error:
-            raise DataError(f"{path}:{number} holds no number ({error}).") from error
+    except DataError:
+        raise
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path}:{reader.line_num} holds no number ({error}); get it anew.") from error
     return np.array(rows, dtype=np.float64).reshape(-1, len(columns))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from aiflow.bench.plain import plain
 from aiflow.bench.suites.alpaca_eval import annotations, data
 from aiflow.bench.suites.alpaca_eval.annotations import Annotated
 from aiflow.bench.suites.alpaca_eval.data import BASELINE, NAME, Control
@@ -17,7 +18,7 @@ from aiflow.bench.suites.alpaca_eval.length_control import (
     grid,
     length_controlled,
 )
-from aiflow.bench.suites.alpaca_eval.score import plain, win_rate
+from aiflow.bench.suites.alpaca_eval.score import win_rate
 from aiflow.errors import DataError
 
 SAME_PREFERENCE, SAME_COEFFICIENTS = 1e-5, 0.02
@@ -55,9 +56,10 @@ def _figures(one: Annotated, control: Control | None, why: str, known: Coefficie
     apart = np.abs(one.recomputed_N[checked] - one.preference_N[checked]) > SAME_PREFERENCE
     figures |= {"logprob_rows": int(checked.sum()), "preference_mismatches": int(apart.sum())}
     if one.published:
-        figures["published"] = plain(one.published)
+        figures["published"] = dict(one.published)
         figures["difference"] = _difference(figures, one.published)
-    return plain(figures)
+    found: dict[str, Any] = plain(figures)
+    return found
 
 
 def _average(one: Annotated) -> int | None:

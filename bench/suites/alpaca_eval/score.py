@@ -6,9 +6,8 @@ Knows nothing of lengths; those are ``length_control``'s.
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,8 +96,3 @@ def mean(values: Floats) -> float:
 def sem(values: Floats) -> float:
     """The standard error of the mean (ddof 1); NaN below two values."""
     return float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else math.nan
-
-
-def plain(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures as JSON values: what is not finite is None."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in figures.items()}

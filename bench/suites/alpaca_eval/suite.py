@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from aiflow.bench.judges.judge import Judge
-from aiflow.bench.suite import Grade, Judgment, Record, Sample, Suite
+from aiflow.bench.plain import plain
+from aiflow.bench.suite import Grade, Grader, Judgment, Record, Sample, Suite
 from aiflow.bench.suites.alpaca_eval import annotations, data
 from aiflow.bench.suites.alpaca_eval.data import NAME, Control
 from aiflow.bench.suites.alpaca_eval.length_control import length_controlled
-from aiflow.bench.suites.alpaca_eval.score import DRAW, mean, plain, preference, switched, win_rate
+from aiflow.bench.suites.alpaca_eval.score import DRAW, mean, preference, switched, win_rate
+from aiflow.bench.suites.replayed import Replayed
 from aiflow.errors import BackendError, DataError, InputError
 from aiflow.types import Answer, Message, Options
 
@@ -59,8 +61,14 @@ def suite(
         for question in asked
         if dataset in (None, question.dataset)
     )
-    grade = ByRecord(_judged(folder)) if judge is None else ByJudge(judge, data.prompt(folder), variant == "words")
-    return Suite(name=NAME, samples=samples, grade=grade, best=BEST, unit="%", summary=summary(samples, folder))
+    grade: Grader
+    if judge is None:
+        grade = known = _recorded(folder, samples)
+        graders = known.of
+    else:
+        grade, graders = ByJudge(judge, data.prompt(folder), variant == "words"), None
+    figures = summary(samples, folder)
+    return Suite(name=NAME, samples=samples, grade=grade, graders=graders, best=BEST, unit="%", summary=figures)
 
 
 @dataclass(frozen=True)
@@ -96,10 +104,11 @@ class ByJudge:
 
     def _probabilities(self, answer: Answer) -> tuple[float | None, float | None]:
         """The log probabilities of "m" and "M" as the first token; a token that is not among the likeliest: None."""
+        word = answer.text.strip()
         if answer.logprobs:
             top = dict(reversed(answer.logprobs[0]))  # of a token that stands there twice, the likelier
-            return top.get(FIRST), top.get(SECOND)
-        word = answer.text.strip()
+            unknown = word in (FIRST, SECOND) and word not in top  # it was said, so its probability is not 0
+            return (None, None) if unknown else (top.get(FIRST), top.get(SECOND))
         if self.words:
             return (0.0 if word == FIRST else None), (0.0 if word == SECOND else None)
         if word:
@@ -110,22 +119,6 @@ class ByJudge:
                 self.judge.name,
             )
         return None, None
-
-
-@dataclass(frozen=True)
-class ByRecord:
-    """Looks recorded judgments up: (sample id, output) -> preference, NaN where it could not be read."""
-
-    preferences: dict[tuple[str, str], float]
-
-    async def __call__(self, sample: Sample, said: Sequence[str]) -> Grade:
-        """Raises InputError for an output that no recorded model gave."""
-        found = self.preferences.get((sample.id, said[-1]))
-        if found is None:
-            raise InputError(f"no recorded judgment of this output to question {sample.id}; name a judge.")
-        score = None if math.isnan(found) else BEST * (found - 1)
-        verdict = _verdict(None if score is None else found, switched(sample.turns[0]))
-        return Grade(score=score, judgments=(Judgment(judge="recorded", text="", verdict=verdict, score=score),))
 
 
 def summary(samples: Sequence[Sample], folder: Path | None) -> Callable[[Sequence[Record]], dict[str, Any]]:
@@ -151,7 +144,8 @@ def summary(samples: Sequence[Sample], folder: Path | None) -> Callable[[Sequenc
             found |= _controlled([key for key, _ in there], preferences, lengths, baseline, control, why)
         except DataError as error:
             found["length_controlled_note"] = str(error)
-        return plain(found)
+        known: dict[str, Any] = plain(found)
+        return known
 
     return figures
 
@@ -184,15 +178,27 @@ def answers(folder: Path | None = None) -> dict[str, dict[str, tuple[str, ...]]]
     return {m: {key: text for key, text in rows.items() if key in judged[m]} for m, rows in said.items() if m in judged}
 
 
-def _judged(folder: Path | None) -> dict[tuple[str, str], float]:
-    said = data.outputs(folder)
-    return {
-        (key, said[one.model][key][0]): float(found)
-        for one in annotations.load(folder)
-        if one.model in said
-        for key, found in zip(one.ids, one.preference_N, strict=True)
-        if key in said[one.model]
-    }
+def _recorded(folder: Path | None, samples: Sequence[Sample]) -> Replayed:
+    """Of all models whose outputs and judgments are recorded."""
+    said, turned = data.outputs(folder), {sample.id: switched(sample.turns[0]) for sample in samples}
+    return Replayed(
+        {
+            one.model: {
+                (key, 1): (said[one.model][key][0], _grade(float(found), turned[key]))
+                for key, found in zip(one.ids, one.preference_N, strict=True)
+                if key in said[one.model] and key in turned
+            }
+            for one in annotations.load(folder)
+            if one.model in said
+        }
+    )
+
+
+def _grade(found: float, turned: bool) -> Grade:
+    """Of a recorded preference, NaN where it could not be read."""
+    score = None if math.isnan(found) else BEST * (found - 1)
+    verdict = _verdict(None if score is None else found, turned)
+    return Grade(score=score, judgments=(Judgment(judge="recorded", text="", verdict=verdict, score=score),))
 
 
 def _verdict(found: float | None, turned: bool) -> str:

@@ -40,7 +40,7 @@ def read(folder: Path) -> Config:
     try:
         found = files.checked(Config.model_validate, yaml.safe_load(files.read(path, told)), str(path))
     except yaml.YAMLError as error:
-        raise DataError(f"{path} is no YAML ({error}); {told}.") from error
+        raise DataError(f"{path} is no YAML ({' '.join(str(error).split())}); {told}.") from error
     return found
 
 

@@ -3,6 +3,7 @@
 Reads and checks; which verdict counts how much is ``games``' business, ratings are ``score``'s.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ URLS: dict[Version, dict[str, str]] = {
     },
 }
 """The official files, by their place in the folder."""
+MOST = 6
+"""Battles that two games on a question can be worth."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -169,11 +172,19 @@ def answers(folder: Path) -> dict[str, dict[str, str]]:
 
 def battles(folder: Path) -> Battles:
     """The battles of ``battles.jsonl``; none without that file. A row without a winner is counted. Raises DataError."""
-    rows: list[Battle] = []
+    path, rows = folder / BATTLES, list[Battle]()
     dropped: dict[str, int] = {}
-    if not files.find(folder / BATTLES):
+    known: Counter[tuple[str, frozenset[str]]] = Counter()
+    if not files.find(path):
         return Battles(rows=(), dropped={})
-    for _, row in _rows(folder / BATTLES, _BattleRow):
+    for number, row in _rows(path, _BattleRow):
+        pair = row.question_id, frozenset((row.model_a, row.model_b))
+        known[pair] += 1
+        if row.model_a == row.model_b:
+            raise DataError(f"{path}:{number} is a battle of {row.model_a!r} against itself; remove it.")
+        if known[pair] > MOST:
+            told = f"more than {MOST} battles of {row.model_a} and {row.model_b} on question {row.question_id}"
+            raise DataError(f"{path}:{number}: {told}; two games give no more, remove what stands there twice.")
         if row.winner is None:
             for model in (row.model_a, row.model_b):
                 dropped[model] = dropped.get(model, 0) + 1

@@ -61,7 +61,8 @@ def standings(rows: Sequence[score.Battle], baseline: str, draws: int = score.DR
     """
     table = score.Table.of(rows)
     if baseline not in table.models:
-        raise DataError(f"no battle is against the baseline {baseline!r}, only among {', '.join(table.models)}.")
+        told = f"no battle is against the baseline {baseline!r}, only among {', '.join(table.models)}"
+        raise DataError(f"{told}; name another as baseline_model in {data.CONFIG}.")
     odds_M = score.bradley_terry(table.wins(table.counts[None]), table.models.index(baseline))[0]
     drawn = [score.win_rates(table, c, baseline) for c in table.resampled(draws, score.SEED)]
     ci_2M = score.interval(np.concatenate(drawn), 2.5)

@@ -1,10 +1,10 @@
 """Recorded answers, and a grader that finds their recorded judgments or battles. No model is asked."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from aiflow.bench.suite import Grade, Grader, Judgment, Sample
+from aiflow.bench.suite import Grade, Judgment
 from aiflow.bench.suites.arena_hard import config, data, games
+from aiflow.bench.suites.replayed import Replayed
 from aiflow.errors import DataError
 
 
@@ -21,7 +21,7 @@ def answers(folder: Path | None = None) -> dict[str, dict[str, tuple[str, ...]]]
     return {model: {name: (text,) for name, text in found[model].items()} for model in sorted(known)}
 
 
-def recorded_grader(folder: Path | None = None, model: str | None = None) -> Grader:
+def recorded_grader(folder: Path | None = None, model: str | None = None) -> Replayed:
     """Grades a recorded answer by its recorded judgments or battles; ``model`` None: whichever model gave that answer.
 
     Battles hold no words: their judgments name the winner only. Raises DataError for an unknown model and, while
@@ -29,21 +29,14 @@ def recorded_grader(folder: Path | None = None, model: str | None = None) -> Gra
     """
     folder = data.locate(folder)
     given, judged = data.answers(folder), _judged(folder)
-    models = [name for name in ([model] if model is not None else given) if name in given and name in judged]
-    if not models:
+    known = {
+        name: {(key, 1): (text, judged[name].get(key, Grade(score=None))) for key, text in given[name].items()}
+        for name in given
+        if name in judged
+    }
+    if not known or model not in (None, *known):
         raise DataError(f"{folder} holds no answers with judgments{f' of {model!r}' if model else ''}.")
-
-    async def grade(sample: Sample, said: Sequence[str]) -> Grade:
-        authors = [name for name in models if given[name].get(sample.id) == said[-1]]
-        if not authors:
-            who = f"{model} did not give" if model else "no recorded model gave"
-            raise DataError(f"{who} this answer to question {sample.id}.")
-        found = [judged[name][sample.id] for name in authors if sample.id in judged[name]]
-        scores = [one.score for one in found if one.score is not None]
-        told = tuple(judgment for one in found for judgment in one.judgments)
-        return Grade(score=sum(scores) / len(scores) if scores else None, judgments=told)
-
-    return grade
+    return Replayed(known, model)
 
 
 def _judged(folder: Path) -> dict[str, dict[str, Grade]]:

@@ -43,7 +43,8 @@ def suite(
     found = data.locate(folder, version)
     asked = samples(found)
     if judge is None:
-        return Suite(name=NAME, samples=asked, grade=recorded_grader(found), summary=_SUMMARIES[version])
+        known = recorded_grader(found)
+        return Suite(name=NAME, samples=asked, grade=known, graders=known.of, summary=_SUMMARIES[version])
     how = config.complete(found, asked)
     texts = baseline if isinstance(baseline, Mapping) else _texts(found, asked, how.baseline_model, baseline)
     if lacking := [sample.id for sample in asked if sample.id not in texts]:

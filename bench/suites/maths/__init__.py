@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from aiflow.bench.suites.maths import data as _data
+from aiflow.bench.suites.maths.data import spelled
 from aiflow.bench.suites.maths.score import RULES
 from aiflow.bench.suites.maths.suite import suite
 
 NAMES = tuple(_data.SOURCES)
 
-__all__ = ["NAMES", "Vote", "answers", "gold", "recorded", "suite", "votes"]
+__all__ = ["NAMES", "Vote", "answers", "gold", "recorded", "spelled", "suite", "votes"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 Official forms: GSM8K's ``test.jsonl``; a JSON line of problem, solution and answer for the others. Nothing is scored.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,12 @@ class Solved:
     correct: bool | None
 
 
+def spelled(name: str) -> str:
+    """The name of the suite that is meant by a spelling such as ``AIME 2024``; another name as it stands."""
+    letters = re.sub("[^a-z0-9]", "", name.lower())
+    return next((known for known in SOURCES if known.replace("-", "") == letters), name)
+
+
 def source(name: str) -> Source:
     """Raises InputError for a suite that is none of these."""
     if name not in SOURCES:
@@ -96,6 +103,7 @@ def problems(name: str, data: Path | None = None) -> tuple[Problem, ...]:
     if not found:
         raise DataError(f"{path} holds no problems; get it anew.")
     files.unique((problem.id for problem in found), str(path))
+    files.unique((f"{problem.text} {problem.solution}" for problem in found), str(path))
     return found
 
 
@@ -137,7 +145,7 @@ def recorded(data: Path | None = None) -> dict[str, tuple[Solved, ...]]:
     """GSM8K's recorded solutions by model, from OpenAI's file or a folder that holds it. Raises DataError."""
     path = data if data is not None and data.is_file() else _examples(data)
     models: dict[str, list[Solved]] = {}
-    count = 0
+    count, asked = 0, list[str]()
     for line, row in files.rows(path):
         count += 1
         where = f"{path}:{line}"
@@ -145,11 +153,14 @@ def recorded(data: Path | None = None) -> dict[str, tuple[Solved, ...]]:
         if not isinstance(gold, str) or extract.gsm8k(gold) is None:
             raise DataError(f"{where} has no ground_truth with a number; give GSM8K's example_model_solutions.")
         question = str(row.get("question", ""))
+        asked.append(str(row))
         for model in row.keys() - {"question", "ground_truth"}:
             read = files.checked(_Solution.model_validate, row[model], f"{where}, {model}")
             found = Solved(question=question, text=read.solution, gold=gold, correct=read.is_correct)
             models.setdefault(model, []).append(found)
+    files.unique(asked, str(path))
     short = [model for model, found in models.items() if len(found) != count]
     if not models or short:
-        raise DataError(f"{path}: {', '.join(short) or 'no model'} has solutions of all {count} problems; get it anew.")
+        told = f"{', '.join(short)} solved not all {count} problems" if short else "it holds no model's solutions"
+        raise DataError(f"{path}: {told}; get it anew.")
     return {model: tuple(models[model]) for model in sorted(models)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, FiniteFloat, TypeAdapter
 
 from aiflow.bench.judges import rating
 from aiflow.bench.suite import Sample
@@ -54,11 +54,13 @@ class Question(BaseModel):
 
 
 class Reply(BaseModel):
-    """What the judge said of the answer to a turn, 0 or 1."""
+    """What the judge said of the answer to a turn, 0 or 1; None: nothing."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     question_id: str
     turn_number: int
-    judge_reply: str
+    judge_reply: str | None
 
 
 class Choice(BaseModel):
@@ -80,7 +82,7 @@ class _Referenced(BaseModel):
 
 
 class _Score(BaseModel):
-    pub: float
+    pub: FiniteFloat
 
 
 _ANSWERS = TypeAdapter(dict[str, dict[str, tuple[str, ...]]])
@@ -209,7 +211,7 @@ def has(folder: Path, name: str) -> bool:
 
 
 def _ratings(samples: tuple[Sample, ...], replies: list[Reply]) -> dict[str, tuple[float | None, ...]]:
-    found = {(r.question_id, r.turn_number): rating(r.judge_reply) for r in replies}
+    found = {(r.question_id, r.turn_number): rating(r.judge_reply or "") for r in replies}
     return {s.id: tuple(found.get((s.id, turn)) for turn in range(len(s.turns))) for s in samples}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, FiniteFloat
 
 from aiflow.bench.judges import rating
 from aiflow.bench.suites import files
@@ -25,7 +25,7 @@ class _SingleRow(BaseModel):
     model: str
     turn: int
     judgment: str | None = None
-    score: float | None = None
+    score: FiniteFloat | None = None
 
 
 class _PairRow(BaseModel):

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from aiflow.bench.judges import rating
-from aiflow.bench.suite import Grade, Grader, Judgment, Sample
+from aiflow.bench.suite import Grade, Judgment
 from aiflow.bench.suites.mt_bench import data, fastchat, score
+from aiflow.bench.suites.replayed import Replayed
 from aiflow.errors import DataError
 
 BASELINE = "gpt-3.5-turbo"
@@ -41,6 +42,8 @@ def recorded(folder: Path | None = None) -> dict[str, Any]:
         found[model] = row
     for model, pair in _pairs(folder).items():
         found.setdefault(model, {})["pairwise"] = pair
+    if not found:
+        raise DataError(f"{folder} holds no judgments; add {data.REPLIES} or model_judgment/<judge>_single.jsonl.")
     return {"suite": NAME, "models": found}
 
 
@@ -71,46 +74,41 @@ def answers(folder: Path | None = None) -> dict[str, dict[str, tuple[str, ...]]]
     return own if own and not data.has(folder, data.ANSWERS) else {**own, **data.recorded_answers(folder)}
 
 
-def recorded_grader(folder: Path | None = None, model: str | None = None) -> Grader:
+def recorded_grader(folder: Path | None = None, model: str | None = None) -> Replayed:
     """Grades a recorded answer by its recorded judgment; ``model`` None: whichever recorded model gave that answer.
 
-    An answer that several models gave is worth the mean of its ratings. Raises DataError for an unknown model and,
-    while grading, for a text that was not recorded.
+    Raises DataError for an unknown model and, while grading, for a text that was not recorded.
     """
     folder = data.locate(folder)
     given, judged = answers(folder), judgments(folder)
-    models = [model] if model is not None else [name for name in given if name in judged]
-    if model is not None and (model not in given or model not in judged):
-        raise DataError(f"{folder} holds no answers and judgments of {model!r}; use one of {', '.join(sorted(given))}.")
+    known = {
+        name: {
+            (question, turn): (text, _grade(judged[name].get((question, turn)), turn))
+            for question, texts in given[name].items()
+            for turn, text in enumerate(texts, 1)
+        }
+        for name in given
+        if name in judged
+    }
+    if model is not None and model not in known:
+        raise DataError(f"{folder} holds no answers and judgments of {model!r}; use one of {', '.join(sorted(known))}.")
+    return Replayed(known, model)
 
-    async def grade(sample: Sample, said: Sequence[str]) -> Grade:
-        turn = len(said)
-        authors = [name for name in models if given[name].get(sample.id, ())[turn - 1 : turn] == (said[-1],)]
-        if not authors:
-            who = f"{model} did not give" if model else "no recorded model gave"
-            raise DataError(f"{who} this answer to question {sample.id}, turn {turn}.")
-        found = [judged[name][sample.id, turn] for name in authors if (sample.id, turn) in judged[name]]
-        values = [one.value for one in found if one.value is not None]
-        told = tuple(
-            Judgment(
-                judge=JUDGE,
-                text=one.text,
-                verdict="" if one.value is None else f"{one.value:g}",
-                score=one.value,
-                label=f"turn {turn}",
-            )
-            for one in found
-        )
-        return Grade(score=sum(values) / len(values) if values else None, judgments=told)
 
-    return grade
+def _grade(said: fastchat.Single | None, turn: int) -> Grade:
+    """Without a score where the answer was not judged, or no rating could be read."""
+    if said is None:
+        return Grade(score=None)
+    verdict = "" if said.value is None else f"{said.value:g}"
+    told = Judgment(judge=JUDGE, text=said.text, verdict=verdict, score=said.value, label=f"turn {turn}")
+    return Grade(score=said.value, judgments=(told,))
 
 
 def _single(reply: data.Reply) -> fastchat.Single:
-    value = rating(reply.judge_reply)
-    return fastchat.Single(
-        question=reply.question_id, turn=reply.turn_number + 1, value=value, recorded=value, text=reply.judge_reply
-    )
+    text = reply.judge_reply or ""
+    value = rating(text)
+    turn = reply.turn_number + 1
+    return fastchat.Single(question=reply.question_id, turn=turn, value=value, recorded=value, text=text)
 
 
 def _index(where: str, questions: Mapping[str, data.Question], said: Sequence[fastchat.Single]) -> Judged:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 TURNS = (1, 2)
+BEST = 10.0
 GameWinner = Literal["model_1", "model_2", "tie", "error"]
 PairWinner = Literal["win", "loss", "tie"]
 
@@ -39,6 +40,7 @@ def figures(ratings: Sequence[Rated], expected: int = 0) -> dict[str, Any]:
     ``average`` is FastEval's (mean of turn 1 + mean of turn 2) / 2 (of one, if the other has no rating),
     ``fastchat_average`` the mean of all ratings: equal while nothing is missing. A category is the mean of its ratings
     of both turns. ``n`` ratings were read out of ``n + unparsed`` judgments; ``missing`` more are ``expected``.
+    ``off_scale`` of them are not of 1..10; as in the published scores they count.
     """
     kept = [rated for rated in ratings if rated.value is not None]
     first, second = (_mean(r.value for r in kept if r.turn == turn) for turn in TURNS)
@@ -53,6 +55,7 @@ def figures(ratings: Sequence[Rated], expected: int = 0) -> dict[str, Any]:
         "categories_turn_2": _by_category([r for r in kept if r.turn == 2]),
         "n": len(kept),
         "unparsed": len(ratings) - len(kept),
+        "off_scale": sum(not 1 <= r.value <= BEST for r in kept if r.value is not None),
         "missing": max(expected - len(ratings), 0),
     }
 

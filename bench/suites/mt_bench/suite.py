@@ -33,7 +33,6 @@ TEMPERATURES = {
 OTHERWISE = 0.7
 MAX_TOKENS = 1024
 JUDGING = Options(max_tokens=2048, temperature=0.0)
-BEST = 10.0
 VARIANTS = ("single", "pairwise")
 _POINTS = {"win": 100.0, "tie": 50.0, "loss": 0.0}
 
@@ -54,7 +53,10 @@ def suite(
         raise InputError(f"MT-Bench has no variant {variant!r}; use one of {', '.join(VARIANTS)}.")
     found = data.locate(folder)
     if variant == "single":
-        return single(found, judge) if judge else rated(samples(found), recorded_grader(found))
+        if judge:
+            return single(found, judge)
+        replayed = recorded_grader(found)
+        return replace(rated(samples(found), replayed), graders=replayed.of)
     if judge is None:
         raise DataError("pairs of recorded answers were not judged; give a judge.")
     if not isinstance(baseline, str):
@@ -119,7 +121,7 @@ def rated(asked: Sequence[Sample], grade: Grader) -> Suite:
         )
         return {**found, "errors": sum(bool(turn.error) for _, _, turn in turns)}
 
-    return Suite(name="mt-bench", samples=asked, grade=grade, best=BEST, unit="", summary=summary)
+    return Suite(name="mt-bench", samples=asked, grade=grade, best=score.BEST, unit="", summary=summary)
 
 
 def pairwise(folder: Path, judge: Judge, baseline: Mapping[str, Sequence[str]]) -> Suite:
@@ -169,7 +171,7 @@ def _pair_summary(records: Sequence[Record]) -> Mapping[str, Any]:
 def _rating(answer: Answer) -> float | None:
     """A rating on the scale that was asked for: a live judge that says 55 of 10 was not understood."""
     found = rating(answer.text)
-    return found if found is not None and 1 <= found <= BEST else None
+    return found if found is not None and 1 <= found <= score.BEST else None
 
 
 def _letter(answer: Answer) -> Winner | None:

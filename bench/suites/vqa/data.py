@@ -71,7 +71,8 @@ def read(
     if not found:
         raise DataError(f"{path} holds no questions; get it anew.")
     _check(path, {name for _, row in found for name, value in row.items() if value is not None}, needs)
-    alone = any(name in row and not isinstance(row[name], dict) for _, row in found for name in _NAMES["prediction"])
+    told = [_first(row, "prediction") for _, row in found]
+    alone = not any(isinstance(text, dict) for text in told) and any(text is not None for text in told)
     own = (model or path.name.split(".")[0]) if alone else ""
     ids = [_id(where, number, row) for number, (where, row) in enumerate(found)]
     files.unique(ids, str(path))
@@ -106,6 +107,9 @@ def _id(where: str, number: int, row: Row) -> str:
 def _item(where: str, name: str, row: Row, model: str, images: tuple[Path | bytes, ...]) -> Item:
     embeds = isinstance(row.get("image"), tuple) and not row.get("image_path")
     hits = _by_model(row.get("hit", row.get("score")), model)
+    told = _first(row, "prediction")
+    if told is not None and not model and not isinstance(told, dict):
+        raise DataError(f"{where} names no model of its answer, as other rows do; write it as model -> text.")
     return Item(
         id=name,
         question=_text(row, "question"),
@@ -116,7 +120,7 @@ def _item(where: str, name: str, row: Row, model: str, images: tuple[Path | byte
         hint=str(row.get("hint") or ""),
         image=name if embeds else _text(row, "image"),
         images=images,
-        said={who: _said(where, text) for who, text in _by_model(_first(row, "prediction"), model).items()},
+        said={who: _said(where, text) for who, text in _by_model(told, model).items()},
         hits={who: float(hit) for who, hit in hits.items() if isinstance(hit, bool | int | float)},
         data={column: value for column, value in row.items() if len(column) > 1 and column not in _KEPT},
     )
@@ -138,7 +142,7 @@ def _by_model(value: Any, model: str) -> Mapping[str, Any]:
 def _said(where: str, text: Any) -> str | None:
     if isinstance(text, dict | list):
         raise DataError(f"{where} holds an answer that is no text but {type(text).__name__}.")
-    return None if text is None else str(text)
+    return None if text is None or text != text else str(text)  # NaN differs from itself
 
 
 def _options(where: str, row: Row) -> dict[str, str]:
@@ -146,12 +150,14 @@ def _options(where: str, row: Row) -> dict[str, str]:
     if isinstance(row.get("options_text"), str):
         parts = _LISTED.split(row["options_text"])
         return {letter: text.strip() for letter, text in zip(parts[1::2], parts[2::2], strict=True)}
-    if isinstance(given, str):
-        given = list(golds(given)) if given.lstrip().startswith("[") else None
+    if isinstance(given, str) and given.lstrip().startswith("["):
+        given = list(golds(given))
     if isinstance(given, list):
-        return dict(zip(string.ascii_uppercase, map(str, given), strict=False))
-    if isinstance(given, dict):
-        return {str(letter): str(text) for letter, text in given.items() if text is not None}
-    if given is not None:
+        given = dict(zip(string.ascii_uppercase, given, strict=False))
+    lettered = {letter: row[letter] for letter in string.ascii_uppercase if letter in row}
+    if isinstance(given, str) and lettered:  # a column of another meaning
+        given = None
+    if given is not None and not isinstance(given, dict):
         raise DataError(f"{where} has options that are neither a list nor named by letters.")
-    return {letter: str(row[letter]) for letter in string.ascii_uppercase if row.get(letter) is not None}
+    named = (lettered if given is None else given).items()
+    return {str(letter): str(text) for letter, text in named if text is not None and text != ""}

@@ -23,7 +23,8 @@ def figures(rule: Rule, items: Sequence[Item], texts: Sequence[str | None], foun
     """``score`` (the headline), ``n`` questions, of these ``empty`` and not understood, and the published fields.
 
     Where rotations of a question count as one, ``rows`` counts them all, and ``orphans`` those without the question.
-    Raises DataError where no question is left.
+    ``unkeyed`` counts questions whose answer is none that can be given, as a letter that no option has (published
+    scores count them as wrong). Raises DataError where no question is left.
     """
     joined = rule.collapse(list(zip(items, found, strict=True)))
     if not joined:
@@ -32,6 +33,8 @@ def figures(rule: Rule, items: Sequence[Item], texts: Sequence[str | None], foun
     counts = {"n": len(joined), "empty": sum(text is None or not text.strip() for text in texts)}
     if rule.unread:
         counts[rule.unread] = sum(not mark.read for mark in found)
+    if without := sum(not rule.keyed(item) for item in items):
+        counts["unkeyed"] = without
     if len(joined) < len(items):
         counts["rows"] = len(items)
         whole = {question(item) for item, _ in joined}
@@ -41,7 +44,13 @@ def figures(rule: Rule, items: Sequence[Item], texts: Sequence[str | None], foun
 
 
 def of_model(rule: Rule, items: Sequence[Item], model: str) -> Figures:
-    """The figures of a recorded model over the questions that the file has it answer (``absent``: the others)."""
+    """The figures of a recorded model over the questions that the file has it answer (``absent``: the others).
+
+    Raises DataError where none of the file's questions can be answered rightly.
+    """
+    if not any(map(rule.keyed, items)):
+        told = f", but the options {', '.join(items[0].options)}" if items[0].options else ""
+        raise DataError(f"no question has a right answer that can be given: the first has {items[0].answer!r}{told}.")
     own = [item for item in items if model in item.said]
     texts = [item.said[model] for item in own]
     found = marks(rule, own, texts)

@@ -3,10 +3,10 @@
 import random
 import string
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiflow.bench.suites.vqa import mmmu, ocrbench, score, text
-from aiflow.bench.suites.vqa.data import Item
+from aiflow.bench.suites.vqa.data import MISSING, Item
 from aiflow.bench.suites.vqa.options import NONE, infer
 from aiflow.bench.suites.vqa.score import Mark, Marked, Report
 from aiflow.bench.suites.vqa.yes_no import opened, stated
@@ -21,7 +21,8 @@ class Rule:
 
     ``headline``: the field of the report that is the score. ``needs``: the columns without which nothing can be scored.
     ``unread``: what the count of answers is called out of which nothing was read (empty: everything is read).
-    ``short``: whether a word or a phrase is asked for, where a question has no options.
+    ``short``: whether a word or a phrase is asked for, where a question has no options. ``keyed``: whether a question
+    has an answer that can be given; one without is wrong whatever is said.
     """
 
     mark: Marker
@@ -31,6 +32,7 @@ class Rule:
     needs: tuple[str, ...] = ("question", "answer")
     unread: str = ""
     short: bool = True
+    keyed: Callable[[Item], bool] = lambda item: item.answer != MISSING and bool(item.right)
 
 
 def choice(item: Item, said: str, rng: random.Random) -> Mark:
@@ -90,13 +92,21 @@ def mmmu_parsed(item: Item, said: str, rng: random.Random) -> Mark:
     return Mark(float(said == item.answer), said) if item.options else mmmu_own(item, said, rng)
 
 
+def _lettered(item: Item) -> bool:
+    return item.answer in item.options
+
+
+def _stated(item: Item) -> bool:
+    return item.answer.strip().capitalize() in ("Yes", "No")
+
+
 def _named(read: str, gold: str) -> Mark:
     return Mark(float(read == gold), "" if read == NONE else read)
 
 
 _OPTIONS = ("question", "answer", "options")
-CHOICE = Rule(mark=choice, report=score.choices, needs=_OPTIONS, unread="unmatched")
-CIRCULAR = Rule(mark=choice, report=score.choices, collapse=score.circular, needs=_OPTIONS, unread="unmatched")
+CHOICE = Rule(mark=choice, report=score.choices, needs=_OPTIONS, unread="unmatched", keyed=_lettered)
+CIRCULAR = replace(CHOICE, collapse=score.circular)
 MMMU_CHOICE = Rule(mark=opened_choice, report=score.validated, needs=_OPTIONS, unread="unmatched")
 MMMU_OWN = Rule(mark=mmmu_own, report=score.subjects, needs=("answer", "category"), unread="unmatched")
 MMMU_PARSED = Rule(mark=mmmu_parsed, report=score.subjects)
@@ -106,12 +116,11 @@ MME = Rule(
     headline="perception",
     needs=("question", "answer", "category", "image"),
     unread="unparsed",
+    keyed=_stated,
 )
-MME_OWN = Rule(mark=first_four, report=score.mme, headline="perception", needs=MME.needs, unread="unparsed")
-POPE = Rule(mark=yes_no, report=score.pope, unread="unparsed")
-HALLUSION = Rule(
-    mark=yes_no, report=score.hallusion, headline="aAcc", needs=("question", "answer", "l2-category"), unread="unparsed"
-)
+MME_OWN = replace(MME, mark=first_four)
+POPE = Rule(mark=yes_no, report=score.pope, unread="unparsed", keyed=_stated)
+HALLUSION = replace(POPE, report=score.hallusion, headline="aAcc", needs=("question", "answer", "l2-category"))
 VQA = Rule(mark=by(text.vqa), report=score.percents)
 RELAXED = Rule(mark=by(text.relaxed), report=score.percents)
 EXACT = Rule(mark=by(text.exact), report=score.percents)

@@ -193,7 +193,7 @@ def _grouped(marked: Marked, key: Callable[[Item], str]) -> dict[str, float]:
 
 
 def _detected(marked: Marked) -> Report:
-    pairs = [(item.answer == "Yes", mark.read == "Yes") for item, mark in marked]
+    pairs = [(item.answer.strip().capitalize() == "Yes", mark.read == "Yes") for item, mark in marked]
     hits = sum(gold and said for gold, said in pairs)
     said, gold = sum(said for _, said in pairs), sum(gold for gold, _ in pairs)
     precision, recall = hits / said if said else 0.0, hits / gold if gold else 0.0

@@ -14,7 +14,7 @@ from aiflow.errors import DataError
 SUITE = "vqa"
 _FOLDERS = ("recorded", ".", "vqa/recorded", "vqa")
 _MMMU = (".", "mmmu", "vqa/mmmu")
-SAMPLE = "items.json"
+SAMPLE, SAMPLED = "items.json", ("MMBench", "CCBench")
 """Questions of MMBench and CCBench with their images, in the folder of the same name."""
 
 
@@ -63,7 +63,7 @@ def live(known: Sequence[Benchmark], data: Path | None, images: bool) -> tuple[B
         name = f"{known[0].name}.tsv"
         data = files.locate(SUITE, None, name, {name: known[0].url}) / name
     benchmark, data = chosen(known, data)
-    places = [*tables(benchmark, data), *_samples(data)]
+    places = [*tables(benchmark, data), *(_samples(data) if benchmark.family in SAMPLED else ())]
     for path in places:
         rule, items = questions(benchmark, path, images)
         if path.name == SAMPLE:

@@ -3,21 +3,35 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from aiflow.bench.judges.judge import Judge
 from aiflow.bench.suite import Grade, Record, Sample, Suite
 from aiflow.bench.suites.vqa import matcher, mmmu, score
-from aiflow.bench.suites.vqa.data import Item
+from aiflow.bench.suites.vqa.data import MISSING, Item
 from aiflow.bench.suites.vqa.figures import figures
 from aiflow.bench.suites.vqa.prompts import prompt
 from aiflow.bench.suites.vqa.rules import Rule
 from aiflow.bench.suites.vqa.score import Mark
+from aiflow.bench.suites.vqa.sources import live
+from aiflow.bench.suites.vqa.table import candidates
 from aiflow.types import Options
 
 BEST = 100.0
 HOW = Options(max_tokens=512, temperature=0.0)
 """What LLaVA is asked with in VLMEvalKit."""
+
+
+def suite(name: str, data: Path | None = None, judge: Judge | None = None, images: bool = True) -> Suite:
+    """The questions of a benchmark to be asked live, and its grader; ``judge`` matches what the rule cannot read.
+
+    ``images``: only questions whose images are here are asked, and the summary counts those left out; False: all are,
+    without images, which is for recorded answers. Raises UsageError, and DataError where no image is found.
+    """
+    benchmark, rule, items = live(candidates(name), data, images)
+    own = [item for item in items if item.images] if images else items
+    return make(benchmark.name, rule, own, judge, left_out=len(items) - len(own))
 
 
 def make(name: str, rule: Rule, items: Sequence[Item], judge: Judge | None, left_out: int = 0) -> Suite:
@@ -59,8 +73,11 @@ def _sample(name: str, rule: Rule, item: Item) -> Sample:
 
 
 async def _grade(rule: Rule, item: Item, said: str, judge: Judge | None) -> Grade:
-    """By the rule; where it reads nothing, by the judge's words, which are read by the same rule."""
-    mark = rule.mark(item, said, random.Random(f"{mmmu.SEED} {item.id}"))
+    """By the rule; where it reads nothing, by the judge's words, which are read by the same rule.
+
+    An empty answer is scored as VLMEvalKit scores it, as missing.
+    """
+    mark = rule.mark(item, said or MISSING, random.Random(f"{mmmu.SEED} {item.id}"))
     if mark.read or not rule.unread or judge is None or not said.strip():
         return Grade(score=BEST * mark.value)
     heard = await matcher.match(judge, item, said)
@@ -79,7 +96,7 @@ def _summary(rule: Rule, items: Sequence[Item], records: Sequence[Record]) -> di
         if turn.score is None:
             continue
         verdict = next((each.verdict for each in turn.judgments if each.verdict), "")
-        read = matcher.letter(verdict) or rule.mark(item, turn.text, random.Random(0)).read
+        read = matcher.letter(verdict) or rule.mark(item, turn.text or MISSING, random.Random(0)).read
         known.append((item, turn.text, Mark(turn.score / BEST, read)))
     if not rule.collapse([(item, mark) for item, _, mark in known]):
         return {"score": None, "n": 0, "unjudged": len(records) - len(known)}

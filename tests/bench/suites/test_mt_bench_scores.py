@@ -185,7 +185,7 @@ def test_missing_and_doubled_files_are_named(tiny: Path) -> None:
         mt_bench.answers(tiny)
     with pytest.raises(InputError, match="no variant 'triple'"):
         mt_bench.suite(tiny, variant="triple")
-    lines(tiny / files.REFERENCES, [])
+    lines(tiny / files.REFERENCES, [{"question_id": 9, "choices": [{"turns": ["x"]}]}])
     with pytest.raises(DataError, match=r"gpt-4\.jsonl has no reference answers to question 2 \(math\)"):
         mt_bench.suite(tiny, Judge(agent=Scripted(str)))
     lines(tiny / files.QUESTIONS, [{"question_id": 1, "category": "writing", "turns": ["a", "b"]}] * 2)

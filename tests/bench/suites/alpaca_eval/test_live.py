@@ -16,7 +16,7 @@ from aiflow.bench.suites import alpaca_eval
 from aiflow.bench.suites.alpaca_eval import data
 from aiflow.bench.suites.alpaca_eval.score import switched
 from aiflow.bench.suites.alpaca_eval.suite import ByJudge
-from aiflow.errors import BackendError, DataError, InputError
+from aiflow.errors import BackendError, DataError
 from aiflow.types import Answer, Message, Options, Usage, conversation
 
 TEMPLATE = (
@@ -75,7 +75,7 @@ async def test_an_unread_judge_is_asked_once_more() -> None:
     assert grade.score is None
     assert grade.judgments[0].verdict == ""
     assert [options and options.seed for _, options in agent.asked] == [0, 1]
-    agent = Says(_says(), _says(("M", -0.1)))
+    agent = Says(_says(), _says(("M", -0.1), text="M"))
     assert (await ByJudge(Judge(agent=agent), TEMPLATE)(_sample(False), ["ours"])).score == 100
 
 
@@ -121,7 +121,7 @@ async def test_a_run_by_recorded_judgments_gives_the_recorded_figures(nowhere: P
     found, expected = suite.summary(records), alpaca_eval.recorded(folder)["models"]["one"]
     for name in ("win_rate", "n_wins", "avg_length", "length_controlled_winrate", "C"):
         assert found[name] == pytest.approx(expected[name])
-    with pytest.raises(InputError, match="name a judge"):
+    with pytest.raises(DataError, match="name a judge"):
         await run(suite, [Recorded("other", {sample.id: ("x",) for sample in suite.samples})])
 
 

@@ -122,7 +122,7 @@ def broken(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "holds no questions"),
+        ("", "is empty"),
         ("{", r"MMStar\.jsonl:1 is no JSON"),
         ("[1]", r"MMStar\.jsonl:1 is no object"),
         (
