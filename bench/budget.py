@@ -45,7 +45,7 @@ class Budget:
             ("dollars", self.cost, self.dollars),
         ):
             if limit is not None and used >= limit:
-                raise BudgetSpentError(f"the budget of {limit:g} {name} is spent; resume the run with a larger one.")
+                raise BudgetSpentError(f"the budget of {limit:g} {name} is spent; resume to spend as much again.")
 
     def add(self, usage: Usage) -> None:
         """Counts a call."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from aiflow.bench import stats
 from aiflow.bench.suites import files
 from aiflow.bench.suites.arena_hard import config, data, games, score
 from aiflow.errors import DataError
@@ -17,7 +18,8 @@ NOTES = (
     f"ci: {score.DRAWS:,} bootstrap rounds over all rows, 2.5 and 97.5 percentiles (v2: rows of a model, 5 and 95), "
     f"seed {score.SEED}; ci_100: v0.1's published procedure, {score.ROUNDS} rounds with seed {score.ROUNDS_SEED}, "
     "whose ends scatter by some 0.3 points with the seed",
-    "rows of one question are not independent, so these intervals, like the published ones, are too narrow",
+    "rows of one question are not independent, so these intervals, like the published ones, are too narrow; "
+    "ci_questions draws all battles of a question together",
 )
 
 
@@ -58,6 +60,7 @@ def standings(rows: Sequence[score.Battle], baseline: str, draws: int = score.DR
 
     ``score`` in %, ``ci`` its 95 % bootstrap interval and ``interval`` that as differences, ``elo`` (the baseline has
     1000), ``closed_form``: (wins + ties / 2) / battles in %, which must be equal; None where others were met too.
+    ``ci_questions``: the interval when the battles of a question are drawn together, as they should be.
     """
     table = score.Table.of(rows)
     if baseline not in table.models:
@@ -79,6 +82,7 @@ def standings(rows: Sequence[score.Battle], baseline: str, draws: int = score.DR
             "ci": [_number(x) for x in ci_2M[:, place]],
             "interval": [_number(x - rate) for x in ci_2M[:, place]],
             "ci_100": [_number(x) for x in ci_100_2M[:, place]],
+            "ci_questions": _by_question(own, model, baseline),
             "elo": _number(1000.0 + 400.0 * odds_M[place] / np.log(10.0)),
             "closed_form": _closed_form(own, model, baseline),
             "n_battles": len(own),
@@ -126,6 +130,14 @@ def second(verdicts: Sequence[Sequence[games.Verdict | None]]) -> dict[str, Any]
     return {"score": mean, "ci": ends, "interval": [x - mean for x in ends], **counts, "dropped": dropped}
 
 
+def _by_question(rows: Sequence[score.Battle], model: str, baseline: str) -> list[float] | None:
+    if any(baseline not in (row.model_a, row.model_b) for row in rows):
+        return None
+    points = [50.0 if row.winner == "tie" else 100.0 * (model == getattr(row, row.winner)) for row in rows]
+    found = stats.mean(points, score.SEED, groups=[row.question for row in rows])
+    return [found.lo, found.hi]
+
+
 def _closed_form(rows: Sequence[score.Battle], model: str, baseline: str) -> float | None:
     if any(baseline not in (row.model_a, row.model_b) for row in rows):
         return None
@@ -135,7 +147,7 @@ def _closed_form(rows: Sequence[score.Battle], model: str, baseline: str) -> flo
 
 def _nothing(row: Mapping[str, Any]) -> dict[str, Any]:
     """v0.1's figures of a model none of whose games has a verdict."""
-    names = ("score", "ci", "interval", "ci_100", "elo", "closed_form")
+    names = ("score", "ci", "interval", "ci_100", "ci_questions", "elo", "closed_form")
     return {} if row["version"] == "v2" else {**dict.fromkeys(names), "n_battles": 0, "n_questions": 0, "ties": 0}
 
 

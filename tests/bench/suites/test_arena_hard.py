@@ -37,6 +37,9 @@ def test_published_scores_and_intervals() -> None:
     assert found["Qwen__Qwen2.5-72B-Instruct"]["score"] == pytest.approx(77.05, abs=0.01)
     for row in found.values():
         assert row["score"] == pytest.approx(row["closed_form"], abs=1e-6)
+    wide = found["gpt-4-0613"]["ci_questions"]  # three in four battles repeat another of their question
+    assert wide[0] < found["gpt-4-0613"]["ci"][0] - 1
+    assert wide[1] > found["gpt-4-0613"]["ci"][1] + 1
     # the leaderboards of 2024-07-31, 05-21 and 04-20: 37.9 with these ends, of 100 rounds each
     for lo, hi in ((35.6, 40.36), (37.9 - 2.8, 37.9 + 2.4), (37.9 - 2.1, 37.9 + 2.2)):
         assert found["gpt-4-0613"]["ci"] == pytest.approx([lo, hi], abs=0.5)
