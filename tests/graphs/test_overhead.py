@@ -38,10 +38,10 @@ def excess(cast, devices, server_delay, delay, runs, synchronous):
 @pytest.mark.parametrize("synchronous", [False, True])
 def test_five_devices(cast, synchronous):
     best, critical = excess(cast, 5, 0.02, 0.02, 15, synchronous)
-    assert best - critical < 0.045
+    assert best - critical < 0.1  # 5 to 20 ms where nothing else runs
 
 
 @pytest.mark.parametrize("synchronous", [False, True])
 def test_fifty_devices(cast, synchronous):
     best, critical = excess(cast, 50, 0.1, 0.1, 5, synchronous)
-    assert best < 1.2 * critical
+    assert best < 1.6 * critical  # 1.05 to 1.1 where nothing else runs; one after the other it were 17
