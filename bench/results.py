@@ -111,9 +111,10 @@ def row(name: str, group: str, s_QT: Floats, seed: int, drawn: stats.Groups | No
 def costs(records: Sequence[Record]) -> dict[str, Any]:
     """What a subject cost, as the fields of a Row: median seconds per turn; bytes and tokens per question; errors."""
     turns = [turn for record in records for turn in record.turns]
+    waits = [turn.seconds for turn in turns if not (turn.error or turn.reused)]
     links = {link: count / len(records) for link, count in total(turn.bytes for turn in turns).items()}
     return {
-        "latency": stats.percentile([turn.seconds for turn in turns if not (turn.error or turn.reused)], 50),
+        "latency": stats.percentile(waits, 50) if waits else None,
         "bytes": float(sum(links.values())),
         "links": links,
         "tokens": sum(turn.tokens for turn in turns) / len(records),
