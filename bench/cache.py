@@ -65,7 +65,7 @@ class AskCache:
         talk = conversation(messages)
         key = key_of(self._kept_as, talk, options)
         task = self._answers.get(key) if self.serve else None
-        if task is None and self.log is not None and (known := self.log.get(key)):
+        if task is None and self.log is not None and (known := self.log.get(key, earlier=not self.serve)):
             self.hits += 1
             count(known, reused=True)
             return known

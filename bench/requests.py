@@ -27,6 +27,7 @@ class RequestLog:
         self.path = path
         self.pending: set[asyncio.Task[Answer]] = set()
         self._answers = dict(_read(path))
+        self._earlier = frozenset(self._answers)
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -36,9 +37,9 @@ class RequestLog:
         if self.pending:
             await asyncio.wait(self.pending, timeout=seconds)
 
-    def get(self, key: str) -> Answer | None:
-        """The recorded answer."""
-        return self._answers.get(key)
+    def get(self, key: str, *, earlier: bool = False) -> Answer | None:
+        """The recorded answer; ``earlier``: only one that was there when the log was opened."""
+        return self._answers.get(key) if not earlier or key in self._earlier else None
 
     def put(self, key: str, answer: Answer) -> None:
         """Records an answer: one append, on disk when it returns."""

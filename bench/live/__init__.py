@@ -41,6 +41,7 @@ class Live:
     device-server graph, which knows them by their ``abouts`` (name -> what it is good at). ``graph``: any other graph
     (`aiflow.graphs.opening`), on ``topology``. ``judge``: the model that judges. ``self_moa``: how often the best model
     is sampled for that baseline (0: not at all). ``curve``: also with fewer devices (Tables V and VI).
+    ``reuse``: what an agent was asked before, alone or in another team, is not asked again; without it times are true.
     ``recorded``: model -> sample id -> its texts, a turn each, which are asked as well and cost nothing.
     """
 
@@ -55,6 +56,7 @@ class Live:
     merge: str = "synthesis"
     self_moa: int = 0
     curve: bool = False
+    reuse: bool = True
     parallel: int = 8
     seed: int = 0
     deadline: float | None = 300.0
@@ -72,7 +74,7 @@ class Live:
 
     def settings(self) -> dict[str, Any]:
         """What the log holds of it."""
-        values = {name: getattr(self, name) for name in (*SAME[1:], "parallel", "local", "deadline")}
+        values = {name: getattr(self, name) for name in (*SAME[1:], "parallel", "local", "deadline", "reuse")}
         return {
             "agents": [*self.models, *(f"recorded: {name}" for name in self.recorded)],
             **values,

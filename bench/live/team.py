@@ -48,7 +48,7 @@ async def opened(live: Live, requests: RequestLog) -> AsyncIterator[Team]:
         raise UsageError(f"--about names {unknown[0]!r}, which is none of the models {', '.join(specs)}.")
     async with AsyncExitStack() as stack:
         here = await stack.enter_async_context(connect(star(specs), local=True, emulate=False))
-        mine = Remembering(here, requests, live.budget)
+        mine = Remembering(here, requests, live.budget, reuse=live.reuse)
         devices = [
             mine.agent(name, node=node_of(name), model=model, about=live.abouts.get(name, name))
             for name, model in specs.items()
@@ -62,7 +62,7 @@ async def opened(live: Live, requests: RequestLog) -> AsyncIterator[Team]:
         if live.graph:
             topology = home_topology() if live.topology == HOME else live.topology
             there = await stack.enter_async_context(connect(topology, local=live.local))
-            graph = open_graph(live.graph, Remembering(there, requests, live.budget, prefix="graph/"))  # type: ignore[arg-type]
+            graph = open_graph(live.graph, Remembering(there, requests, live.budget, prefix="graph/", reuse=live.reuse))  # type: ignore[arg-type]
             await there.ready()
         yield Team(devices=tuple(devices), server=server, graph=graph, judge=judge)
 
@@ -93,8 +93,11 @@ def star(names: Any) -> dict[str, Any]:
 class Remembering:
     """A deployment whose new agents remember what they answered. Everything else is the deployment's."""
 
-    def __init__(self, cluster: "Deployment", requests: RequestLog, budget: Budget, prefix: str = "") -> None:
-        self._cluster, self._requests, self._budget, self._prefix = cluster, requests, budget, prefix
+    def __init__(
+        self, cluster: "Deployment", requests: RequestLog, budget: Budget, *, prefix: str = "", reuse: bool = True
+    ) -> None:
+        self._cluster, self._prefix = cluster, prefix
+        self._how: dict[str, Any] = {"log": requests, "budget": budget, "serve": reuse}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cluster, name)
@@ -102,4 +105,4 @@ class Remembering:
     def agent(self, name: str, **how: Any) -> AskCache:
         """Like ``Deployment.agent``."""
         agent = self._cluster.agent(name, **how)
-        return AskCache(agent, log=self._requests, budget=self._budget, kept_as=f"{self._prefix}{name}={how['model']}")
+        return AskCache(agent, kept_as=f"{self._prefix}{name}={how['model']}", **self._how)

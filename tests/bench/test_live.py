@@ -154,3 +154,15 @@ def test_a_model_that_never_answers_ends_the_run(tmp_path: Path) -> None:
         run_live("towns", towns, live, quiet=True)
     (folder,) = tmp_path.iterdir()
     assert read(folder)[0].status == "error"
+
+
+def test_without_reuse_times_are_true_and_a_resumed_run_still_asks_nothing_twice(tmp_path: Path) -> None:
+    how = {"models": (PARIS,), "server": "scripted:Paris", "out": tmp_path, "parallel": 1, "reuse": False}
+    whole = run_live("towns", towns, Live(**how), quiet=True)  # type: ignore[arg-type]
+    rows = {row["name"]: row for row in whole.json()["rows"]}
+    assert "latency" in rows["merged"]
+    again = Budget()
+    run_live("towns", towns, Live(**how, budget=again, resume=whole.folder), quiet=True)  # type: ignore[arg-type]
+    assert again.spent.requests == 0
+    reused = run_live("towns", towns, Live(**{**how, "reuse": True}), quiet=True)  # type: ignore[arg-type]
+    assert "latency" not in {row["name"]: row for row in reused.json()["rows"]}["merged"]
