@@ -3,7 +3,7 @@
 The terminal table, the JSON line and the HTML report are three views of ``Results``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -126,3 +126,35 @@ def circular(names: Sequence[str], size: int) -> list[tuple[str, ...]]:
     """The runs of ``size`` neighbours in a circle of names, one from each start: abc, 2 -> ab, bc, ca."""
     double = (*names, *names)
     return [tuple(double[start : start + size]) for start in range(len(names))]
+
+
+Value = Callable[[frozenset[str]], Floats]
+"""The score of each question with those agents."""
+
+
+def curve(names: Sequence[str], value: Value, seed: int) -> list[Size]:
+    """Table V's form: with 1, 2, ... agents, in the order of ``names`` and over the circular orders."""
+    sizes = []
+    for size in range(1, len(names) + 1):
+        orders = [value(frozenset(members)) for members in circular(names, size)]
+        score, mean = stats.mean(orders[0], seed), stats.mean(np.mean(orders, axis=0), seed)
+        sizes.append(Size(agents=size, members=tuple(names[:size]), score=score, mean=mean))
+    return sizes
+
+
+def ablation(names: Sequence[str], value: Value, seed: int) -> list[Ablated]:
+    """Table VI's form: with all, without each, with each only, and the paired difference to all."""
+    everyone = frozenset(names)
+    parts = {"all": everyone}
+    parts |= {f"w/o {name}": everyone - {name} for name in names}
+    parts |= {f"only {name}": frozenset({name}) for name in names}
+    whole_Q = value(everyone)
+    return [
+        Ablated(
+            name=name,
+            members=tuple(sorted(members)),
+            score=stats.mean(value(members), seed),
+            difference=stats.difference(value(members), whole_Q, seed),
+        )
+        for name, members in parts.items()
+    ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from aiflow.bench import stats
 from aiflow.bench.live import Live
 from aiflow.bench.live.phases import Phases, Subset
 from aiflow.bench.live.team import GRAPH, MERGED, SELF_MOA
-from aiflow.bench.results import Ablated, Results, Row, Size, circular, costs, row, scores
+from aiflow.bench.results import Results, Row, ablation, costs, curve, row, scores
 from aiflow.bench.stats import Floats
 from aiflow.bench.suite import Record, Suite, Turn
 
@@ -35,8 +36,8 @@ def tabulate(name: str, phases: Phases, live: Live, produced: dict[str, Any]) ->
         unit=suite.unit,
         rows=_rows(phases, seed),
         differences=_differences(phases, seed) if phases.alone else {},
-        curve=_curve(phases, seed) if live.curve else (),
-        ablation=_ablation(phases, seed) if live.curve else (),
+        curve=curve(phases.devices, partial(_part, phases), seed) if live.curve else (),
+        ablation=ablation(phases.devices, partial(_part, phases), seed) if live.curve else (),
         notes=notes,
         models={subject: figures(suite, found, seed) for subject, found in {**phases.records, **after}.items()},
         run=produced,
@@ -144,29 +145,3 @@ def _differences(phases: Phases, seed: int) -> dict[str, stats.Estimate]:
 
 def _part(phases: Phases, members: Subset) -> Floats:
     return _by_question(phases.records[phases.parts[members]])
-
-
-def _curve(phases: Phases, seed: int) -> list[Size]:
-    sizes = []
-    for size in range(1, len(phases.devices) + 1):
-        orders = [_part(phases, frozenset(members)) for members in circular(phases.devices, size)]
-        score, mean = stats.mean(orders[0], seed), stats.mean(np.mean(orders, axis=0), seed)
-        sizes.append(Size(agents=size, members=phases.devices[:size], score=score, mean=mean))
-    return sizes
-
-
-def _ablation(phases: Phases, seed: int) -> list[Ablated]:
-    everyone = frozenset(phases.devices)
-    parts = {"all": everyone}
-    parts |= {f"w/o {name}": everyone - {name} for name in phases.devices}
-    parts |= {f"only {name}": frozenset({name}) for name in phases.devices}
-    whole = _part(phases, everyone)
-    return [
-        Ablated(
-            name=name,
-            members=tuple(sorted(members)),
-            score=stats.mean(_part(phases, members), seed),
-            difference=stats.difference(_part(phases, members), whole, seed),
-        )
-        for name, members in parts.items()
-    ]

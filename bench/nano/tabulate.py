@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from aiflow.bench import stats
 from aiflow.bench.nano.phases import IDLE, MERGED, Run
-from aiflow.bench.results import Ablated, Results, Row, Size, circular, costs, row, scores
+from aiflow.bench.results import Results, Row, ablation, costs, curve, row, scores
 from aiflow.bench.self_moa import SelfMoA
 from aiflow.bench.stats import Floats
 from aiflow.bench.suite import Record
@@ -49,8 +50,8 @@ def tabulate(run: Run, seed: int, produced: dict[str, Any]) -> Results:
         unit=run.suite.unit,
         rows=_rows(run, seed),
         differences=_differences(run, seed),
-        curve=_curve(run, seed) if run.subsets else (),
-        ablation=_ablation(run, seed) if run.subsets else (),
+        curve=curve(run.names, partial(_part, run), seed) if run.subsets else (),
+        ablation=ablation(run.names, partial(_part, run), seed) if run.subsets else (),
         notes=notes,
         run=produced,
     )
@@ -86,30 +87,9 @@ def _differences(run: Run, seed: int) -> dict[str, stats.Estimate]:
     return found
 
 
-def _curve(run: Run, seed: int) -> list[Size]:
-    sizes = []
-    for size in range(1, len(run.names) + 1):
-        orders = [run.subsets[frozenset(members)].mean(axis=1) for members in circular(run.names, size)]
-        score, mean = stats.mean(orders[0], seed), stats.mean(np.mean(orders, axis=0), seed)
-        sizes.append(Size(agents=size, members=run.names[:size], score=score, mean=mean))
-    return sizes
-
-
-def _ablation(run: Run, seed: int) -> list[Ablated]:
-    everyone = frozenset(run.names)
-    parts = {"all": everyone}
-    parts |= {f"w/o {name}": everyone - {name} for name in run.names}
-    parts |= {f"only {name}": frozenset({name}) for name in run.names}
-    whole_Q = run.subsets[everyone].mean(axis=1)
-    return [
-        Ablated(
-            name=name,
-            members=tuple(sorted(members)),
-            score=stats.mean(run.subsets[members].mean(axis=1), seed),
-            difference=stats.difference(run.subsets[members].mean(axis=1), whole_Q, seed),
-        )
-        for name, members in parts.items()
-    ]
+def _part(run: Run, members: frozenset[str]) -> Floats:
+    found: Floats = run.subsets[members].mean(axis=1)
+    return found
 
 
 def finals(joint: Sequence[Record], name: str) -> Floats:

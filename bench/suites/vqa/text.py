@@ -7,6 +7,7 @@ import ast
 from collections.abc import Sequence
 
 from aiflow.bench.suites.vqa.words import normal
+from aiflow.nano.visual.scoring import levenshtein
 
 TOLERANCE = 0.05
 THRESHOLD = 0.5
@@ -61,18 +62,8 @@ def _similarity(right: str, said: str) -> float:
         return 1.0
     if 1 - abs(len(a) - len(b)) / length < THRESHOLD:  # the distance is no less than that
         return 0.0
-    found = 1 - distance(a, b) / length
+    found = 1 - levenshtein(a, b) / length
     return 0.0 if found < THRESHOLD else found
-
-
-def distance(a: str, b: str) -> int:
-    """How many characters to insert, delete or replace (Levenshtein)."""
-    row = list(range(len(a) + 1))
-    for n, other in enumerate(b, 1):
-        corner, row[0] = row[0], n
-        for place, own in enumerate(a, 1):
-            corner, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, corner + (own != other))
-    return row[-1]
 
 
 def _near(target: str, said: str) -> bool:

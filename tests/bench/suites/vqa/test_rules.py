@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aiflow.bench.suites.vqa import mmmu, ocrbench
 from aiflow.bench.suites.vqa.options import infer
-from aiflow.bench.suites.vqa.text import anls, distance, exact, golds, relaxed, vqa
+from aiflow.bench.suites.vqa.text import anls, exact, golds, levenshtein, relaxed, vqa
 from aiflow.bench.suites.vqa.words import normal
 from aiflow.bench.suites.vqa.yes_no import opened, stated
 
@@ -127,14 +127,14 @@ def slow(a: str, b: str) -> int:
 
 @given(st.text(alphabet="ab", max_size=6), st.text(alphabet="ab", max_size=6))
 def test_the_edit_distance_is_its_recursion(a: str, b: str) -> None:
-    assert distance(a, b) == slow(a, b)
+    assert levenshtein(a, b) == slow(a, b)
 
 
 @given(WORDS, WORDS)
 def test_anls_is_its_formula(right: str, said: str) -> None:
     a, b = " ".join(right.lower().split()), " ".join(said.lower().split())
     length = max(len(right), len(said))
-    share = 1 - distance(a, b) / length if length else 1.0
+    share = 1 - levenshtein(a, b) / length if length else 1.0
     assert anls([right], said) == pytest.approx(share if share >= 0.5 else 0.0)
 
 
