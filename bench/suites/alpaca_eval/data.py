@@ -49,10 +49,14 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """What the length control needs beside annotations: the difficulty of every instruction, and the gamed rows."""
+    """What the length control needs beside annotations: the difficulty of every instruction, and the gamed rows.
+
+    ``files``: where both were read, which may be another folder than the annotations'.
+    """
 
     difficulty: Floats = field(repr=False)
     gamed: Gamed = field(repr=False)
+    files: tuple[Path, ...] = ()
 
 
 class _Output(BaseModel):
@@ -160,8 +164,8 @@ def control(data: Path | None) -> Control:
 
     Raises DataError that names what is missing, or the line that is malformed.
     """
-    hard = _table(_anywhere(data, DIFFICULTY), ("instruction_difficulty",))
-    path = _anywhere(data, GAMED)
+    place, path = _anywhere(data, DIFFICULTY), _anywhere(data, GAMED)
+    hard = _table(place, ("instruction_difficulty",))
     rows = _table(path, ("std_delta_len", "instruction_difficulty", "preference"))
     if len(rows) != GAMED_MODELS * len(hard):
         told = f"{len(rows)} rows for {len(hard)} instructions, not {GAMED_MODELS} each"
@@ -170,7 +174,7 @@ def control(data: Path | None) -> Control:
     if not np.isfinite(rows).all():
         raise DataError(f"{path} has rows with a preference but no length or difficulty; get it anew.")
     x_G3 = np.column_stack([np.tanh(rows[:, 0]), rows[:, 1], np.zeros(len(rows))])
-    return Control(difficulty=hard[:, 0], gamed=Gamed(x_G3=x_G3, y_G=rows[:, 2]))
+    return Control(difficulty=hard[:, 0], gamed=Gamed(x_G3=x_G3, y_G=rows[:, 2]), files=(place, path))
 
 
 def coefficients(data: Path | None) -> dict[str, Coefficients]:

@@ -39,7 +39,9 @@ def recorded(folder: Path | None = None) -> dict[str, Any]:
     except DataError as error:
         why = str(error)
     known = data.coefficients(folder)
-    return {"suite": NAME, "models": {one.model: _figures(one, control, why, known.get(one.model)) for one in found}}
+    models = {one.model: _figures(one, control, why, known.get(one.model)) for one in found}
+    note = f"length control by {', '.join(map(str, control.files))}" if control else f"no length control: {why}"
+    return {"suite": NAME, "models": models, "notes": [note]}
 
 
 def _figures(one: Annotated, control: Control | None, why: str, known: Coefficients | None) -> dict[str, Any]:
