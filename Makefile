@@ -9,7 +9,7 @@ demo: $(VENV)/.ready
 	$(VENV)/bin/aiflow demo
 
 test: $(VENV)/.ready
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses auto --maxprocesses 4
 
 check: $(VENV)/.ready
 	$(VENV)/bin/ruff check .

@@ -105,6 +105,7 @@ class Deployment:
         defaults = merge(Options(), options)
         host = self._host(node, model, gpus, backend_options)
         agent = Agent(name, host, self.network, node=node, about=about, options=defaults)
+        agent.facts["model"] = model
         self._agents[name] = agent
         return agent
 

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PARTS = {"split": "aiflow.agents.split.part", "tofc": "aiflow.agents.tofc.part"}
+PARTS = {
+    "split": "aiflow.agents.split.part",
+    "tofc": "aiflow.agents.tofc.part",
+    "diffusion": "aiflow.agents.diffusion.part",
+}
 """Modules of further abilities, by name; each has a class ``Part``."""
 
 

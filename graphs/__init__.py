@@ -1,6 +1,7 @@
-"""LangGraph workflows over agents: ``device_server``, and the blocks for graphs of your own.
+"""LangGraph workflows: ``device_server``; ``serial``, ``parallel``, ``networked`` for diffusion; blocks of your own.
 
-Agents are known by ``aiflow.agents.interface.Asks`` only. Importing this package loads no LangGraph; names load on use.
+Agents that talk are known by ``aiflow.agents.interface.Asks`` only, parts of diffusion models by
+``aiflow.agents.diffusion``. Importing this package loads no LangGraph; names load on use.
 """
 
 from importlib import import_module
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from aiflow.graphs.state import Record as Record
     from aiflow.graphs.state import State as State
     from aiflow.graphs.workflows.device_server import device_server as device_server
+    from aiflow.graphs.workflows.diffusion import fetch as fetch
+    from aiflow.graphs.workflows.networked import networked as networked
+    from aiflow.graphs.workflows.parallel import parallel as parallel
+    from aiflow.graphs.workflows.serial import serial as serial
 
 _HOME = {
     "Merged": "blocks.merge",
@@ -31,11 +36,15 @@ _HOME = {
     "agent_node": "blocks.node",
     "device_server": "workflows.device_server",
     "fan_out": "blocks.fan_out",
+    "fetch": "workflows.diffusion",
     "gather": "blocks.fan_out",
     "merge": "blocks.merge",
+    "networked": "workflows.networked",
     "node": "blocks.node",
+    "parallel": "workflows.parallel",
     "revise": "blocks.revise",
     "select": "blocks.select",
+    "serial": "workflows.serial",
     "sqlite": "checkpoints",
 }
 __all__ = list(_HOME)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aiflow.collaboration.fitting import Recipe
+from aiflow.fitting import Recipe
 from aiflow.nano.data import base, device, generalist, server
 
 BASE_ID = "aiflow:nano/base"
@@ -43,7 +43,7 @@ def run(
     """Trains one stage into ``out / stage`` and returns what was measured; checkpoints live in ``work``."""
     import torch
 
-    from aiflow.collaboration.fitting import fit
+    from aiflow.fitting import fit
     from aiflow.nano.batches import endless
     from aiflow.nano.loop import backward
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiflow.collaboration.fitting import Progress, Recipe
 from aiflow.errors import AiflowError, UsageError, suggest
+from aiflow.fitting import Progress, Recipe
 from aiflow.nano import WEIGHTS
 
 WAVES = {

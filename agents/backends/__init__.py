@@ -1,8 +1,9 @@
 """Where an agent's tokens come from: a model string says which back end, options say how.
 
 ``aiflow:nano/math``, ``./family#2:0.75`` (a member of a family), ``Qwen/Qwen2.5-0.5B-Instruct``, ``./folder`` ->
-``transformers``; ``https://host/v1#model`` -> ``openai``; ``replay:answers.jsonl#model`` -> ``replay``;
-``scripted:echo`` -> ``scripted``. Nothing heavy is imported before it is used.
+``transformers``; ``aiflow:motion#ins``, ``./pipeline#ins`` (a part of a diffusion pipeline) -> ``diffusion``;
+``https://host/v1#model`` -> ``openai``; ``replay:answers.jsonl#model`` -> ``replay``; ``scripted:echo`` ->
+``scripted``. Nothing heavy is imported before it is used.
 """
 
 import os
@@ -13,24 +14,30 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from aiflow.agents.diffusion import parties
 from aiflow.agents.interface import Backend
 from aiflow.agents.options import known
 from aiflow.clock import Clock
 from aiflow.errors import InputError, UnknownModelError
 
 FORMS = (
-    "a path, a Hugging Face id, aiflow:nano/<name> (of a family also <path>#<member>), https://host/v1#<model>, "
-    "replay:<file>#<model> or scripted:"
+    "a path, a Hugging Face id, aiflow:nano/<name> (of a family also <path>#<member>), aiflow:motion#<part> (depth, "
+    "video), https://host/v1#<model>, replay:<file>#<model> or scripted:"
 )
 TRANSFORMERS = ("device", "dtype", "max_batch", "threads", "max_context", "seed")
 """The options of ``TransformersBackend``, known without importing torch."""
 
-_CLASS = {"transformers": "TransformersBackend", "openai": "OpenAIBackend", "replay": "ReplayBackend"}
+_CLASS = {
+    "transformers": "TransformersBackend",
+    "diffusion": "DiffusionBackend",
+    "openai": "OpenAIBackend",
+    "replay": "ReplayBackend",
+}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def kind(model: Any) -> str:
-    """``transformers``, ``openai``, ``replay`` or ``scripted``. Raises UnknownModelError for anything else."""
+    """Which of the back ends a model string names. Raises UnknownModelError if it is of no known form."""
     if not isinstance(model, str) or not model.strip():
         raise UnknownModelError(f"model {model!r} names no model; give {FORMS}.")
     scheme, colon, rest = model.partition(":")
@@ -40,6 +47,8 @@ def kind(model: Any) -> str:
         return scheme
     if colon and scheme == "aiflow" and re.fullmatch(r"nano/[\w.-]+(#[\w.:-]+)?", rest):
         return "transformers"
+    if parties.is_party(model):
+        return "diffusion"
     if _is_path(model.partition("#")[0]) or _HUB_ID.fullmatch(model):
         return "transformers"
     raise UnknownModelError(f"model {model!r} is of no known form; give {FORMS}.")
@@ -67,7 +76,9 @@ def check(model: str, options: Mapping[str, Any], *, here: bool = True) -> None:
     known(options, _names(which), f"the {which} back end")
     if not here:
         return
-    if which != "transformers":
+    if which == "diffusion":
+        parties.check(model)
+    elif which != "transformers":
         create(model, **options)  # reads its data and its key, connects to nobody
     else:
         _check_weights(model)

@@ -26,8 +26,8 @@ from aiflow.collaboration.familial.losses import Distillation, at_least_float, c
 from aiflow.collaboration.familial.nested import Level, save
 from aiflow.collaboration.familial.store import Storage
 from aiflow.collaboration.familial.training import Batch
-from aiflow.collaboration.fitting import Progress, Recipe, fit
 from aiflow.errors import InputError
+from aiflow.fitting import Progress, Recipe, fit
 
 
 class Components(nn.Module):

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from aiflow.collaboration.familial.family import Family, Member
 from aiflow.collaboration.familial.losses import Distillation, at_least_float, cast, losses_of
-from aiflow.collaboration.fitting import Progress, Recipe, fit
 from aiflow.errors import InputError
+from aiflow.fitting import Progress, Recipe, fit
 
 Mode = Literal["frozen", "lora", "full"]
 

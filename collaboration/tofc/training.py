@@ -16,10 +16,10 @@ from torch import Tensor
 
 from aiflow.collaboration.familial.losses import at_least_float, cast
 from aiflow.collaboration.familial.training import TextBatch
-from aiflow.collaboration.fitting import Progress, Recipe, fit
 from aiflow.collaboration.tofc.batches import Batch, Read, apart, together
 from aiflow.collaboration.tofc.model import Compressor
 from aiflow.errors import InputError
+from aiflow.fitting import Progress, Recipe, fit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from aiflow.collaboration.fitting import Recipe
+from aiflow.fitting import Recipe
 from aiflow.nano.stages import tell
 
 TOKENS = (8, 16, 32, 64)

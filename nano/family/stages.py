@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from aiflow.collaboration.fitting import Recipe
+from aiflow.fitting import Recipe
 from aiflow.nano import tokenizer as tok
 from aiflow.nano.family import compression
 from aiflow.nano.stages import scaled, tell, versions
@@ -67,7 +67,7 @@ def run(
 
 def tower(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) -> dict[str, Any]:
     """The vision tower, from labelled patches."""
-    from aiflow.collaboration.fitting import fit
+    from aiflow.fitting import fit
     from aiflow.nano.family.model import build_tower
     from aiflow.nano.family.tower import Seeing, accuracy, backward, batches
     from aiflow.nano.visual.draw import HEADS
@@ -87,7 +87,7 @@ def model(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) 
     from aiflow.collaboration.familial.expand import expand
     from aiflow.collaboration.familial.family import Family, Member
     from aiflow.collaboration.familial.training import accumulate
-    from aiflow.collaboration.fitting import fit
+    from aiflow.fitting import fit
     from aiflow.nano.family.batches import endless, mixed
     from aiflow.nano.family.model import EXPANDED, build, processor
     from aiflow.nano.family.words import extend, grow
@@ -128,7 +128,7 @@ def model(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool) 
 
 def _align(model: Any, tokenizer: Any, checkpoint: Path, recipe: Recipe, seed: int) -> dict[str, float]:
     """The projector, from labelled patches and the words that name them."""
-    from aiflow.collaboration.fitting import fit
+    from aiflow.fitting import fit
     from aiflow.nano.family.align import Targets, backward, projector_only
     from aiflow.nano.family.model import settle
     from aiflow.nano.family.tower import batches
@@ -189,7 +189,7 @@ def family(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool)
     from aiflow.collaboration.familial.family import Family, Member
     from aiflow.collaboration.familial.losses import Distillation
     from aiflow.collaboration.familial.training import accumulate, prepare
-    from aiflow.collaboration.fitting import fit
+    from aiflow.fitting import fit
     from aiflow.nano.family.batches import endless
     from aiflow.nano.family.model import processor
     from aiflow.nano.model import use_fast_attention
@@ -260,7 +260,7 @@ def drafter(out: Path, checkpoint: Path, recipe: Recipe, seed: int, resume: bool
 
     from aiflow.collaboration.familial.drafter import FOLDER, Drafter, loss
     from aiflow.collaboration.familial.family import Family
-    from aiflow.collaboration.fitting import fit
+    from aiflow.fitting import fit
     from aiflow.nano.data import generalist
     from aiflow.nano.family.batches import Sample, endless
     from aiflow.nano.visual.stream import many

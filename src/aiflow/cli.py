@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from aiflow.cli_bench import Json, Report, Seed, bench
+from aiflow.cli_bench import Json, Seed, bench
+from aiflow.cli_diffusion import add_training, demo
 from aiflow.cli_familial import familial
 from aiflow.cli_suites import suites
 from aiflow.cli_tofc import tofc
@@ -26,22 +27,12 @@ TopologyOption = Annotated[str, typer.Option(help="A topology file; 'home' is th
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 train = typer.Typer(no_args_is_help=True, help="Train the models that ship.")
 bench.add_typer(suites)
+add_training(train)
+app.add_typer(demo, name="demo")
 app.add_typer(bench, name="bench")
 app.add_typer(train, name="train")
 app.add_typer(familial, name="familial")
 app.add_typer(tofc, name="tofc")
-
-
-@app.command()
-def demo(
-    limit: Annotated[int, typer.Option(min=8, help="Number of questions.")] = 64,
-    report: Report = Path("runs/demo.html"),
-    json: Json = False,
-) -> None:
-    """The main job: devices and a server answer held-out questions together, on a local Ray cluster."""
-    from aiflow.bench import nano
-
-    nano.main(limit=limit, quick=True, report=report, json=json)
 
 
 @app.command()

@@ -112,6 +112,10 @@ class BudgetSpentError(AiflowError, RuntimeError):
     """A benchmark's budget of requests, tokens or money is used up; the run can be resumed with a larger one."""
 
 
+class TrainingError(AiflowError, RuntimeError):
+    """A training that cannot go on: its gradients are no longer finite."""
+
+
 class AgentError(AiflowError, RuntimeError):
     """An agent could not answer. ``agent`` is its name, where known."""
 

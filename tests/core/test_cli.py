@@ -7,28 +7,45 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from aiflow.cli import app
 
 AIFLOW = str(Path(sys.executable).parent / "aiflow")
+ROW = re.compile(r"^  (\w[\w-]+)  ", re.M)
 
 
 def aiflow(*args, timeout=60):
     return subprocess.run([AIFLOW, *args], text=True, capture_output=True, timeout=timeout, check=False)
 
 
+def shown(*args):
+    """The help of a command, without a process."""
+    done = CliRunner().invoke(app, [*args, "--help"], prog_name="aiflow")
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
 def commands():
-    found = re.findall(r"^  (\w[\w-]+)  ", aiflow("--help").stdout, re.M)
-    groups = {"familial", "bench", "train"}
-    nested = [(g, c) for g in groups for c in re.findall(r"^  (\w[\w-]+)  ", aiflow(g, "--help").stdout, re.M)]
+    found = ROW.findall(shown())
+    groups = {"demo", "familial", "bench", "train"}
+    nested = [(g, c) for g in groups for c in ROW.findall(shown(g))]
     return [(c,) for c in found if c not in groups] + sorted(nested)
 
 
 def test_every_command_has_help():
     names = commands()
-    assert {("demo",), ("run",), ("graph",), ("bench", "nano"), ("bench", "mt-bench"), ("train", "nano")} <= set(names)
+    assert {
+        ("demo", "motion"),
+        ("run",),
+        ("graph",),
+        ("bench", "nano"),
+        ("bench", "mt-bench"),
+        ("train", "nano"),
+    } <= set(names)
     for name in names:
-        done = aiflow(*name, "--help")
-        assert done.returncode == 0, done.stderr
-        assert "Usage: aiflow" in done.stdout
+        assert f"Usage: aiflow {' '.join(name)} " in shown(*name)
+    assert ROW.findall(aiflow("--help").stdout) == ROW.findall(shown())  # as a process does
 
 
 @pytest.mark.parametrize(

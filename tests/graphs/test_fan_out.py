@@ -11,7 +11,7 @@ async def test_replies_come_in_order_and_in_parallel(cast):
     agents = [cast.Puppet(f"a{i}", f"says {i}", delay=0.2 - i * 0.03) for i in range(5)]
     started = time.perf_counter()
     replies = await fan_out(agents, "hello", sender="cloud", deadline=5.0)
-    assert time.perf_counter() - started < 0.5
+    assert time.perf_counter() - started < 0.65  # 0.2 where nothing else runs; one after the other it were 0.7
     assert [(r.agent, r.text, r.ok) for r in replies] == [(f"a{i}", f"says {i}", True) for i in range(5)]
     assert {agent.calls[0]["sender"] for agent in agents} == {"cloud"}
     record = replies[1].record

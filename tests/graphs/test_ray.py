@@ -9,7 +9,7 @@ import time
 import pytest
 
 from aiflow.agents.deployment import Deployment
-from aiflow.cluster.network import Network
+from aiflow.cluster import Network, Runtime
 from aiflow.errors import AgentError, QuorumError
 from aiflow.graphs import device_server
 
@@ -20,7 +20,8 @@ PLACES = {"math": "phone", "code": "laptop", "bio": "tablet"}
 @pytest.fixture(scope="module")
 def home(runtime):
     """Three devices and a server on Ray; links that take no time."""
-    home = Deployment(Network(runtime.topology, emulate=False), runtime)
+    # Its own share of the cluster: closing the tests' runtime would end it for the files that follow.
+    home = Deployment(Network(runtime.topology, emulate=False), Runtime.start(runtime.topology))
     for name, node in PLACES.items():
         home.agent(name, node=node, model=f"scripted:{name} says", about=f"knows {name}", delay=0.2)
     home.agent("hub", node="cloud", model="scripted:math, code, bio", delay=0.1)

@@ -1,25 +1,34 @@
-"""All stages of `aiflow train family` at a thousandth of their length, from the shipped base to files that answer."""
+"""All stages of `aiflow train family`, a thousandth as long and in small batches, from the shipped base to answers."""
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from aiflow.nano import WEIGHTS
+from aiflow.nano import WEIGHTS, batches
+from aiflow.nano import stages as text_stages
+from aiflow.nano.family import batches as family_batches
 from aiflow.nano.family import cards, evaluate, stages
-from aiflow.nano.stages import run as run_text
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out: Path = tmp_path_factory.mktemp("family")
     shutil.copytree(WEIGHTS / "base", out / "base")
-    run_text("generalist", out, out / "work", seed=3, scale=0.001)
-    for stage in ("tower", "model", "family", "hpcd", "family/drafter", "family/tofc"):
-        stages.run(stage, out, out / "work", seed=3, scale=0.001)
+    with pytest.MonkeyPatch.context() as patch:
+        for recipes in (text_stages.RECIPES, stages.RECIPES):
+            for name, recipe in recipes.items():
+                patch.setitem(recipes, name, replace(recipe, batch_tokens=256))
+        patch.setattr(stages, "CALIBRATION", 3)
+        patch.setattr(batches, "BLOCK", 64)
+        patch.setattr(family_batches, "BLOCK", 64)
+        text_stages.run("generalist", out, out / "work", seed=3, scale=0.001)
+        for stage in ("tower", "model", "family", "hpcd", "family/drafter", "family/tofc"):
+            stages.run(stage, out, out / "work", seed=3, scale=0.001)
     return out
 
 

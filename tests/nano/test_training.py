@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from aiflow.collaboration.fitting import Recipe, fit
 from aiflow.errors import UsageError
+from aiflow.fitting import Recipe, fit
 from aiflow.nano import tokenizer as tok
 from aiflow.nano.batches import Batch, endless
 from aiflow.nano.data import base

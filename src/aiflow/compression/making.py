@@ -68,8 +68,8 @@ def train(
         say(f"{blind} dialogues of {data} have no image and are left out")
     import torch
 
-    from aiflow.collaboration.fitting import Recipe
     from aiflow.collaboration.tofc.training import Objective, fit_codec
+    from aiflow.fitting import Recipe
 
     seeing = load(name, device=device, dtype=dtype)
     rows, checkpoint = _Rows(seeing, length), out / "checkpoints" / "tofc.pt"

@@ -172,7 +172,7 @@ def train(
 
     from aiflow.collaboration.familial import training
     from aiflow.collaboration.familial.family import Family
-    from aiflow.collaboration.fitting import Recipe
+    from aiflow.fitting import Recipe
 
     family = Family.from_pretrained(folder, dtype=torch.float32)
     members = _learners(family, mode, partial)

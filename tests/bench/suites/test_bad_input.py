@@ -49,6 +49,7 @@ def printed(capsys: pytest.CaptureFixture[str], name: str, which: str | None, da
         (gzip.compress(b'["\xe9"]'), "is no JSON .*utf-8"),
         (gzip.compress(b'{"a": 1, "b": {"a": 1}, "a": 2}'), "holds the id 'a' twice"),
     ],
+    ids=range(7),  # a packed file holds its time: as a name it would differ between processes
 )
 def test_files_that_are_none(tmp_path: Path, content: bytes, told: str) -> None:
     (tmp_path / "x.json.gz").write_bytes(content)

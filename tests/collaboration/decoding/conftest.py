@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import `toys`, which stands beside them."""
+"""Lets the tests of this folder import `toy_engines`, which stands beside them."""
 
 import sys
 from pathlib import Path

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from toys import HashEngine, TableEngine, fit, markov, stations, text
+from toy_engines import HashEngine, TableEngine, fit, markov, stations, text
 
 from aiflow.collaboration.decoding import chain, noise
 from aiflow.collaboration.decoding.engine import Engine

@@ -11,8 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from aiflow.collaboration.familial.drafter import Drafter, loss, predict
 from aiflow.collaboration.familial.family import Family, Member
 from aiflow.collaboration.familial.training import TextBatch
-from aiflow.collaboration.fitting import Recipe, fit
 from aiflow.errors import InputError, WeightsError
+from aiflow.fitting import Recipe, fit
 
 V, W = 40, 4
 SIZES: dict[str, Any] = {

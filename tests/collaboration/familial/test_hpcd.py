@@ -19,8 +19,8 @@ from aiflow.collaboration.familial.linear import LowRank
 from aiflow.collaboration.familial.losses import Distillation, divergence
 from aiflow.collaboration.familial.nested import load
 from aiflow.collaboration.familial.training import TextBatch
-from aiflow.collaboration.fitting import Recipe
 from aiflow.errors import InputError
+from aiflow.fitting import Recipe
 
 CONFIG = Qwen3Config(
     hidden_size=32,

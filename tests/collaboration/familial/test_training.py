@@ -32,8 +32,8 @@ from aiflow.collaboration.familial.training import (
     prepare,
     selection,
 )
-from aiflow.collaboration.fitting import Recipe
 from aiflow.errors import InputError
+from aiflow.fitting import Recipe
 
 FULL, ONE, TWO, HALF = Member(exit=4), Member(exit=1), Member(exit=2), Member(exit=2, keep=0.3)
 MEMBERS = (ONE, HALF, TWO, FULL)

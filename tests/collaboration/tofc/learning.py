@@ -3,12 +3,12 @@
 import torch
 
 from aiflow.bench.tofc import tiny
-from aiflow.collaboration.fitting import Recipe
 from aiflow.collaboration.tofc.adapters import adapter
 from aiflow.collaboration.tofc.batches import Batch, Row
 from aiflow.collaboration.tofc.codec import CodecConfig
 from aiflow.collaboration.tofc.model import Compressor
 from aiflow.collaboration.tofc.training import Objective, fit_codec
+from aiflow.fitting import Recipe
 
 from .seeing import prompt_ids, shown
 

@@ -5,13 +5,13 @@ import torch
 
 from aiflow.bench.tofc import tiny
 from aiflow.collaboration.familial.training import TextBatch
-from aiflow.collaboration.fitting import Recipe
 from aiflow.collaboration.tofc.adapters.halves import device_half
 from aiflow.collaboration.tofc.batches import Batch, Row, apart
 from aiflow.collaboration.tofc.decoder import Decoder
 from aiflow.collaboration.tofc.encoder import Encoder
 from aiflow.collaboration.tofc.training import Objective, fit_codec, losses
 from aiflow.errors import InputError
+from aiflow.fitting import Recipe
 
 from .learning import ALL, ANSWERS, SIZES, batch, compressor, fitted
 from .seeing import codec_for, prompt_ids, shown

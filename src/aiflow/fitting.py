@@ -14,6 +14,10 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from aiflow.errors import TrainingError
+
+PATIENCE = 20
+"""Steps in a row without finite gradients after which a training is given up."""
 Progress = Callable[[str, int, int, float], None]
 """Stage, step, steps, mean loss since the last call."""
 
@@ -31,7 +35,10 @@ B = TypeVar("B", bound=Counted)
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How long and how fast one stage learns: ``lr`` for AdamW, ``muon_lr`` for hidden matrices (0: AdamW for all)."""
+    """How long and how fast one stage learns: ``lr`` for AdamW, ``muon_lr`` for hidden matrices (0: AdamW for all).
+
+    ``ema``: decay of the moving average that the model ends with; 0: the last weights.
+    """
 
     steps: int
     lr: float
@@ -40,6 +47,7 @@ class Recipe:
     decay: float = 0.5
     batch_tokens: int = 4096
     every: int = 200
+    ema: float = 0.0
 
 
 def optimisers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -76,8 +84,11 @@ def fit(
     resume: bool = True,
     progress: Progress | None = None,
     stop: int | None = None,
-) -> dict[str, float]:
-    """Trains what requires gradients, in place, and returns {"step", "tokens", "seconds"}.
+) -> dict[str, Any]:
+    """Trains what requires gradients, in place, and returns {"step", "tokens", "seconds", "skipped"}.
+
+    A step whose gradients are not finite (in half precision one in some thousands may overflow) changes nothing and is
+    counted as skipped; after `PATIENCE` of them in a row TrainingError is raised.
 
     Args:
         model: the module; its trainable parameters are what a checkpoint holds.
@@ -91,47 +102,81 @@ def fit(
         stop: ends early, as a kill would.
     """
     opts = optimisers(model, recipe)
-    state = {"step": 0, "tokens": 0, "seconds": 0.0}
+    state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "skipped": 0}
+    average = _copy(model) if recipe.ema else {}
     if resume and checkpoint.exists():
-        state = _load(checkpoint, model, opts)
+        state = _load(checkpoint, model, opts, average)
     peaks = [o.param_groups[0]["lr"] for o in optimisers(model, recipe)]
     batches, begun = data(int(state["step"])), time.monotonic()
     losses: list[float] = []
+    bad = 0
     for step in range(int(state["step"]), min(recipe.steps, stop or recipe.steps)):
         for opt, peak in zip(opts, peaks, strict=True):
             opt.param_groups[0]["lr"] = peak * scale(step, recipe)
         batch = next(batches)
         losses.append(backward(model, batch))
-        nn.utils.clip_grad_norm_([p for o in opts for p in o.param_groups[0]["params"]], 1.0)
+        norm = nn.utils.clip_grad_norm_([p for o in opts for p in o.param_groups[0]["params"]], 1.0)
+        bad = 0 if torch.isfinite(norm) else bad + 1
+        if bad == PATIENCE:
+            raise TrainingError(
+                f"{stage}: no finite gradients since step {step + 2 - bad} (loss {losses[-1]:.3g}); lower lr "
+                f"({recipe.lr:g}) or muon_lr ({recipe.muon_lr:g}), and see that the data are finite."
+            )
         for opt in opts:
-            opt.step()
+            if not bad:
+                opt.step()
             opt.zero_grad()
-        state = {"step": step + 1, "tokens": int(state["tokens"]) + batch.tokens, "seconds": state["seconds"]}
+        if bad:
+            losses.pop()
+        else:
+            _follow(average, model, min(recipe.ema, (step + 1) / (step + 10)))  # early weights are soon forgotten
+        state |= {"step": step + 1, "tokens": state["tokens"] + batch.tokens, "skipped": state["skipped"] + bool(bad)}
         if (step + 1) % recipe.every == 0 or step + 1 == min(recipe.steps, stop or recipe.steps):
             state["seconds"], begun = state["seconds"] + time.monotonic() - begun, time.monotonic()
-            _save(checkpoint, model, opts, state)
+            _save(checkpoint, model, opts, state, average)
             if progress:
-                progress(stage, step + 1, recipe.steps, sum(losses) / len(losses))
+                progress(stage, step + 1, recipe.steps, sum(losses) / max(1, len(losses)))
             losses.clear()
+    if average:
+        _put(model, average)
     return state
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in _trainable(model).items()}
+
+
+def _put(model: nn.Module, values: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in _trainable(model).items():
+            parameter.copy_(values[name])
+
+
+def _follow(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
+    if average:
+        now = _trainable(model)
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.values()), [now[name] for name in average], 1 - decay)
 
 
 def _trainable(model: nn.Module) -> dict[str, Tensor]:
     return {n: p for n, p in model.named_parameters() if p.requires_grad}
 
 
-def _save(path: Path, model: Any, opts: list[torch.optim.Optimizer], state: dict[str, Any]) -> None:
+def _save(
+    path: Path, model: Any, opts: list[torch.optim.Optimizer], state: dict[str, Any], average: dict[str, Tensor]
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    torch.save({"model": _trainable(model), "opts": [o.state_dict() for o in opts], "state": json.dumps(state)}, part)
+    saved = {"model": _trainable(model), "opts": [o.state_dict() for o in opts], "state": json.dumps(state)}
+    torch.save(saved | {"average": average}, part)
     part.replace(path)
 
 
-def _load(path: Path, model: Any, opts: list[torch.optim.Optimizer]) -> dict[str, Any]:
+def _load(path: Path, model: Any, opts: list[torch.optim.Optimizer], average: dict[str, Tensor]) -> dict[str, Any]:
     saved = torch.load(path, weights_only=True)
-    with torch.no_grad():
-        for name, parameter in _trainable(model).items():
-            parameter.copy_(saved["model"][name])
+    _put(model, saved["model"])
+    average.update({name: saved["average"][name] for name in average})
     for opt, values in zip(opts, saved["opts"], strict=True):
         opt.load_state_dict(values)
-    return dict(json.loads(saved["state"]))
+    return {"skipped": 0} | dict(json.loads(saved["state"]))
