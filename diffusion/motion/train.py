@@ -199,7 +199,7 @@ STAGES: dict[str, Stage] = {
     ),
     "rec_sequential": Stage(recipe=REC_RECIPE, run=partial(_coordinator, mutual=False), needs=("ins",), ships=False),
 }
-"""Those that ship; an evaluator without hard negatives; one-stage generators (pairs as recorded; interleaved), MDM-like;
+"""Those that ship; an evaluator without hard negatives; one-stage generators (pairs as recorded, interleaved), MDM;
 ablations."""
 MAP = (50, 300, 1600)
 """Pairs for the map of where the collaboration pays, at half the steps."""

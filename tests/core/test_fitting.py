@@ -1,4 +1,4 @@
-"""The training loop where gradients are not finite: such a step changes nothing, and a run of them ends the training."""
+"""The training loop where gradients are not finite: such a step changes nothing, and a run of them ends it."""
 
 from dataclasses import dataclass
 
