@@ -24,13 +24,14 @@ class Call:
         self.cancelled = False
         self.pieces: list[str] = []
         self._stream = stream
-        self._step: asyncio.Future[Any] | None = None
+        self._waiting: asyncio.Task[Any] | None = None  # who waits for the next piece now
 
     def cancel(self) -> None:
         """Ends the generation at its next pause; harmless when it has ended."""
         self.cancelled = True
-        if self._step is not None:
-            self._step.cancel()
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.cancel()
 
     async def __aiter__(self) -> AsyncGenerator[str]:
         try:
@@ -47,18 +48,20 @@ class Call:
             await self._close()
 
     async def _next(self) -> object:
-        self._step = asyncio.ensure_future(self._pull())
+        # In the asker's own task, since a task for every piece would cost more than many a piece.
+        task = self._waiting = asyncio.current_task()
+        assert task is not None
+        before = task.cancelling()
         try:
-            return await self._step
+            return await anext(self._stream, None)
         except asyncio.CancelledError:
-            if not self.cancelled:
+            if self._waiting is task or task.cancelling() > before + 1:  # by others, or by others as well
                 raise
             return self._partial()
         finally:
-            self._step = None
-
-    async def _pull(self) -> object:
-        return await anext(self._stream, None)
+            if self._waiting is not task:
+                task.uncancel()
+            self._waiting = None
 
     def _partial(self) -> Answer:
         usage = Usage(requests=1, completion_tokens=len(self.pieces))

@@ -3,9 +3,13 @@
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from aiflow.types import Answer, Usage
+
+bill: ContextVar[list[Answer] | None] = ContextVar("bill", default=None)
+"""Where set to a list, the answers that this task and the tasks it starts get are added to it as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,8 @@ class Purse:
 
     def add(self, answer: Answer) -> None:
         """Counts one more answer."""
+        if (answers := bill.get()) is not None:
+            answers.append(answer)
         with self._lock:
             spent = self._spent
             self._spent = Spent(

@@ -5,7 +5,7 @@ by class name out of a fixed table, never pickled. Nothing is known here of mode
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -99,7 +99,7 @@ class Piece:
 def encode_ask(request: str, messages: Sequence[Message], options: Options) -> bytes:
     """Packs a question. Raises MessageTooLargeError, so that nothing of it is sent."""
     turns = [{"role": m.role, "text": m.text, "images": [i.data for i in m.images]} for m in messages]
-    how = asdict(options)
+    how = {**vars(options)}  # plain values: asdict would copy them deeply
     if not options.top_logprobs:  # rarely wanted, so it costs nothing where it is not
         del how["top_logprobs"]
     return codec.encode("ask", {"id": request, "messages": turns, "options": how})
@@ -113,7 +113,7 @@ def encode_delta(request: str, index: int, text: str) -> bytes:
 def encode_answer(request: str, answer: Answer, *, with_text: bool = True) -> bytes:
     """Packs an answer; ``with_text=False`` when the deltas that went before it are its text."""
     text = answer.text if with_text else None
-    fields = {"id": request, "text": text, "finish": answer.finish, "usage": asdict(answer.usage)}
+    fields = {"id": request, "text": text, "finish": answer.finish, "usage": {**vars(answer.usage)}}
     return codec.encode("answer", fields | ({"logprobs": answer.logprobs} if answer.logprobs else {}))
 
 

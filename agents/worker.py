@@ -136,8 +136,8 @@ class Worker:
             last, outcome = wire.encode_error(ask.id, error), "errors"
         finally:
             del self._calls[ask.id]
-            done = replace(self._done, usage=self._done.usage + usage)
-            self._done = replace(done, **{outcome: getattr(done, outcome) + 1})
+            done = self._done
+            self._done = replace(done, usage=done.usage + usage, **{outcome: getattr(done, outcome) + 1})
         yield last
 
     def _finish(self, request: str, call: Call, started: float, deltas: bool) -> tuple[bytes, str, Usage]:

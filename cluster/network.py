@@ -9,7 +9,7 @@ A network belongs to one event loop.
 import asyncio
 import heapq
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from types import TracebackType
@@ -21,6 +21,8 @@ from aiflow.cluster.topology import Topology
 from aiflow.errors import TopologyError, suggest
 
 T = TypeVar("T")
+Watcher = Callable[[str, bool, int, float], None]
+"""Is told what took how long: a link, whether against its direction, bytes, seconds with queueing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,7 @@ class Network:
             for name, wire in self._wires.items()
         }
         self._routes: dict[tuple[str, str], tuple[_Hop, ...]] = {}
+        self.watchers: list[Watcher] = []
 
     def route(self, src: str, dst: str) -> tuple[str, ...]:
         """Names of the links from ``src`` to ``dst``: the fewest, then the least round-trip time; none within a node.
@@ -85,8 +88,10 @@ class Network:
         """Carries one message and returns when it has arrived."""
         sent = arrival = self.clock.now()
         for hop in self._hops(src, dst):
-            arrival = self._enter(hop, nbytes, arrival)
+            entered, arrival = arrival, self._enter(hop, nbytes, arrival)
             await self._wait(arrival)
+            for watch in self.watchers if arrival > entered else ():
+                watch(hop.name, hop.down, nbytes, arrival - entered)
         return Delivery(sent=sent, arrival=arrival, nbytes=nbytes, hops=self.route(src, dst))
 
     def channel(self, src: str, dst: str) -> "Channel[T]":

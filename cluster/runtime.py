@@ -11,6 +11,7 @@ What the actors do, and what crosses the links, is not known here.
 """
 
 import atexit
+import os
 import socket
 import threading
 from collections.abc import Mapping
@@ -223,7 +224,8 @@ def _check_reachable(address: str) -> None:
 def _init(address: str) -> None:
     import ray
 
-    ray.init(address=address, namespace="aiflow", log_to_driver=False, logging_level="ERROR")
+    here = os.environ.get("AIFLOW_NODE_IP")  # where one machine holds several nodes, Ray cannot tell which is ours
+    ray.init(address=address, namespace="aiflow", log_to_driver=False, logging_level="ERROR", _node_ip_address=here)
 
 
 def _end(session: _Session) -> None:

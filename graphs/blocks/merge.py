@@ -16,6 +16,8 @@ from aiflow.graphs.state import Record, record
 from aiflow.types import Message, Options, conversation
 
 How = Literal["synthesis", "vote", "best_of_n", "rank"]
+Quote = Literal["plain", "data"]
+QUOTES = ("plain", "data")
 HOWS = ("synthesis", "vote", "best_of_n", "rank")
 
 
@@ -38,22 +40,25 @@ async def merge(
     deadline: float | None = None,
     budget: Budget | None = None,
     fallback: str | None = None,
+    quote: Quote = "plain",
 ) -> Merged:
     """Merges ``answers`` (device name to text, in order of preference, at least one) to the conversation ``messages``.
 
     ``synthesis``: the server writes one. ``vote``: the most frequent one, without the server. ``best_of_n``: the one
     that the server names; ``rank``: the first of the server's ranking; both word for word, and without a call for a
     single answer. A server that fails or names nobody is replaced by ``fallback``, or else by a vote (see the note).
+    ``quote``: the server reads the answers as lines of a list, or as data between marks that no device can forge.
     """
     if how == "vote" or (len(answers) == 1 and how != "synthesis"):
         return _voted(server, answers, "")
     turns = conversation(messages)
     abouts = {device.name: device.about for device in devices}
     template = {"synthesis": prompts.MERGE, "best_of_n": prompts.BEST, "rank": prompts.RANK}[how]
+    write = prompts.merge if quote == "plain" else prompts.merge_data
     prompt, cut = (budget or Budget()).fit(
         turns,
         [(name, abouts.get(name, ""), text) for name, text in answers.items()],
-        lambda talk, rows: prompts.merge(talk, rows, template),
+        lambda talk, rows: write(talk, rows, template),
     )
     question = Message("user", prompt, pictures(turns))
     if how == "synthesis":

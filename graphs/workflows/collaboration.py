@@ -94,6 +94,7 @@ class Collaboration:
                 finals,
                 turns,
                 how=policy.merge,
+                quote=policy.quote,
                 budget=policy.budget,
                 fallback=state["merged"] or None,
                 **self._writing_call,

@@ -13,7 +13,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from aiflow.agents.interface import Asks
 from aiflow.graphs.blocks import similarity
-from aiflow.graphs.blocks.merge import How
+from aiflow.graphs.blocks.merge import How, Quote
 from aiflow.graphs.blocks.node import node
 from aiflow.graphs.blocks.select import Selector
 from aiflow.graphs.state import State
@@ -29,6 +29,7 @@ def device_server(
     select: int | Literal["all"] = 2,
     selector: Selector = "server",
     merge: How = "synthesis",
+    quote: Quote = "plain",
     revise: Literal["selected", "all", False] = "selected",
     rounds: int = 1,
     deadline: float | None = None,
@@ -51,6 +52,8 @@ def device_server(
         selector: Who selects: ``"server"`` from the descriptions, ``"tfidf"``, ``"all"``, or a function from texts to
             embedding vectors.
         merge: ``"synthesis"`` by the server, ``"vote"``, ``"best_of_n"`` or ``"rank"`` (word for word a device's).
+        quote: How the server is shown the answers it merges: ``"plain"``, as the embedded models are trained, or
+            ``"data"``, between marks that no device can forge and with the words not to obey them.
         revise: Who revises: the ``"selected"`` devices; ``"all"``, where every device also answers first but only the
             selected ones' answers are merged; or nobody (False). The merge reads nobody else's revision either.
         rounds: How often answers are merged; before each further time, the devices revise.
@@ -70,6 +73,7 @@ def device_server(
         select=select,
         selector=selector,
         merge=merge,
+        quote=quote,
         revise=revise,
         rounds=rounds,
         deadline=deadline,

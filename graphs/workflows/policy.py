@@ -7,7 +7,7 @@ from typing import Any, Literal
 from aiflow.agents.interface import Asks
 from aiflow.errors import UsageError, suggest
 from aiflow.graphs.blocks.budget import Budget
-from aiflow.graphs.blocks.merge import HOWS, How
+from aiflow.graphs.blocks.merge import HOWS, QUOTES, How, Quote
 from aiflow.graphs.blocks.select import SELECTORS, Selector
 from aiflow.types import Options
 
@@ -21,6 +21,7 @@ class Policy:
     select: int | Literal["all"]
     selector: Selector
     merge: How
+    quote: Quote
     revise: Literal["selected", "all", False]
     rounds: int
     deadline: float | None
@@ -41,6 +42,7 @@ class Policy:
         if not callable(self.selector):
             _one_of("selector", self.selector, SELECTORS)
         _one_of("merge", self.merge, HOWS)
+        _one_of("quote", self.quote, QUOTES)
         if self.revise is not False:
             _one_of("revise", self.revise, ("selected", "all"))
         elif self.rounds > 1:

@@ -1,4 +1,4 @@
-"""The command line: ``aiflow demo | run | graph | bench | view | compare | export | train | familial | tofc``.
+"""The command line: ``aiflow demo | run | graph | plan | serve | cluster | submit | bench | view | train`` and more.
 
 Knows flags and exit codes. Results go to stdout, progress to stderr.
 Exit codes: 0 done, 1 the system failed, 2 the input was wrong, 130 Ctrl-C.
@@ -13,8 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from aiflow.cli_bench import Json, Seed, bench
+from aiflow.cli_cluster import add_clusters
 from aiflow.cli_diffusion import add_training, demo
 from aiflow.cli_familial import familial
+from aiflow.cli_plan import plan
+from aiflow.cli_serve import serve
 from aiflow.cli_suites import suites
 from aiflow.cli_tofc import tofc
 from aiflow.errors import AiflowError, UsageError
@@ -28,11 +31,14 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 train = typer.Typer(no_args_is_help=True, help="Train the models that ship.")
 bench.add_typer(suites)
 add_training(train)
+add_clusters(app)
 app.add_typer(demo, name="demo")
 app.add_typer(bench, name="bench")
 app.add_typer(train, name="train")
 app.add_typer(familial, name="familial")
 app.add_typer(tofc, name="tofc")
+app.command("plan")(plan)
+app.add_typer(serve, name="serve")
 
 
 @app.command()

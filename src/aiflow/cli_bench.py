@@ -140,3 +140,18 @@ def bench_start(repeats: Count = 7, json: Json = False) -> None:
     from aiflow.bench.system import start
 
     start.main(repeats=repeats, json=json)
+
+
+@bench.command("plan")
+def bench_plan(
+    traces: Count = 20,
+    requests: Annotated[int, typer.Option(min=5, help="Of each trace.")] = 80,
+    seed: Seed = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Five short traces.")] = False,
+    plots: Annotated[Path | None, typer.Option(help="A folder for the figure.")] = None,
+    json: Json = False,
+) -> None:
+    """The planner beside every static mode and an oracle, on seeded traces of links and load."""
+    from aiflow.bench import plan
+
+    plan.main(traces=traces, requests=requests, seed=seed, quick=quick, plots=plots, json=json)

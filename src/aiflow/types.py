@@ -1,7 +1,6 @@
 """What agents are asked and what they answer: messages, options, usage. Plain frozen data, JSON at the edges."""
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -50,7 +49,7 @@ class Image:
             raise InputError(f"image URL {url[:40]!r} is not a base64 data URL; read the file and pass its bytes.")
         try:
             return cls(base64.b64decode(body, validate=True))
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error, or text that is not ASCII
             raise InputError(f"the base64 data of an image cannot be read: {error}") from error
 
 

@@ -1,0 +1,1 @@
+"""The cluster measured: shaped links beside emulated ones, and jobs on a head that does not have aiflow."""
