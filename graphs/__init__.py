@@ -1,4 +1,4 @@
-"""LangGraph workflows: ``device_server``; ``serial``, ``parallel``, ``networked`` for diffusion; blocks of your own.
+"""LangGraph workflows: ``device_server``, ``adaptive``; ``serial``, ``parallel``, ``networked`` for diffusion; blocks.
 
 Agents that talk are known by ``aiflow.agents.interface.Asks`` only, parts of diffusion models by
 ``aiflow.agents.diffusion``. Importing this package loads no LangGraph; names load on use.
@@ -21,18 +21,22 @@ if TYPE_CHECKING:
     from aiflow.graphs.checkpoints import sqlite as sqlite
     from aiflow.graphs.state import Record as Record
     from aiflow.graphs.state import State as State
+    from aiflow.graphs.workflows.adaptive import adaptive as adaptive
     from aiflow.graphs.workflows.device_server import device_server as device_server
     from aiflow.graphs.workflows.diffusion import fetch as fetch
     from aiflow.graphs.workflows.networked import networked as networked
     from aiflow.graphs.workflows.parallel import parallel as parallel
+    from aiflow.graphs.workflows.planner import Planner as Planner
     from aiflow.graphs.workflows.serial import serial as serial
 
 _HOME = {
     "Merged": "blocks.merge",
+    "Planner": "workflows.planner",
     "Record": "state",
     "Reply": "blocks.attempt",
     "Selection": "blocks.select",
     "State": "state",
+    "adaptive": "workflows.adaptive",
     "agent_node": "blocks.node",
     "device_server": "workflows.device_server",
     "fan_out": "blocks.fan_out",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ["agents", "bench", "cluster", "collaboration", "examples", "graphs", "nano"]
+ROOMS = ["agents", "bench", "cluster", "collaboration", "examples", "graphs", "nano", "serve"]
 MODULES = sorted(p for room in [*ROOMS, "src"] for p in (ROOT / room).rglob("*.py"))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from aiflow.agents.deployment import connect
 from aiflow.clock import VirtualClock
+from aiflow.cluster import profiles
 from aiflow.cluster.profiles import NodeProfile, Profiles, measure, memory_of
 from aiflow.errors import DataError, InputError, TopologyError
 from aiflow.nano import WEIGHTS
@@ -44,7 +45,9 @@ async def test_a_model_that_says_one_token_cannot_be_measured() -> None:
         await measure(Known(most=1))
 
 
-async def test_a_real_model() -> None:
+async def test_a_real_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiles, "PROMPTS", (8, 96))
+    monkeypatch.setattr(profiles, "OUTPUTS", (1, 12))
     async with connect("nodes: {phone: device}", local=True) as cluster:
         agent = cluster.agent("math", node="phone", model="aiflow:nano/math")
         found = await measure(agent, repeats=1, memory=memory_of(WEIGHTS / "math"))
