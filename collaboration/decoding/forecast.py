@@ -23,6 +23,13 @@ class Choice:
     eager: bool
 
 
+CHOICES = tuple(Choice(block=1, ahead=ahead, eager=eager) for eager in (False, True) for ahead in (4, 8, 16, 32))
+OFF = Choice(block=1, ahead=0, eager=True)
+"""What a device may choose from, and not to draft."""
+WORTH = 0.01
+"""Least gain, as a share, for which a device drafts at all."""
+
+
 def seconds(alpha: float, profile: Profile, choice: Choice, tokens: int = TOKENS) -> float:
     """Expected seconds per token, at an acceptance of ``alpha`` per place."""
     if not choice.ahead:

@@ -10,14 +10,12 @@ from dataclasses import dataclass, replace
 
 from aiflow.collaboration.decoding import forecast
 from aiflow.collaboration.decoding.costs import Acceptance, Profile, alone
-from aiflow.collaboration.decoding.forecast import Choice
+from aiflow.collaboration.decoding.forecast import CHOICES, OFF, WORTH, Choice
 from aiflow.collaboration.decoding.tier import Plan, Tier
 
-CHOICES = tuple(Choice(block=1, ahead=ahead, eager=eager) for eager in (False, True) for ahead in (4, 8, 16, 32))
 FIRST = Choice(block=1, ahead=8, eager=True)
-OFF = Choice(block=1, ahead=0, eager=True)
-GAIN, WORTH = 0.03, 0.01
-"""Least gains, as a share, for which a plan is changed, and for which a device drafts at all."""
+GAIN = 0.03
+"""Least gain, as a share, for which a plan is changed."""
 EVERY, REST, PROBE = 12, 96, 24
 """Verdicts between two looks at the plans; tokens without drafts; and with drafts, to see whether they pay by now."""
 FORGET = 0.9

@@ -12,8 +12,7 @@ from typing import Any
 
 from aiflow.collaboration.decoding import forecast
 from aiflow.collaboration.decoding.costs import Profile, alone, nested
-from aiflow.collaboration.decoding.forecast import Choice
-from aiflow.collaboration.decoding.pilot import CHOICES, OFF, WORTH
+from aiflow.collaboration.decoding.forecast import CHOICES, OFF, WORTH, Choice
 from aiflow.collaboration.planning.alone import blind, crossing, unreachable
 from aiflow.collaboration.planning.option import Option
 from aiflow.collaboration.planning.prior import quality

@@ -19,6 +19,7 @@ AiflowError
 │   └── MessageError             well-formed bytes with wrong content (kind, field, session, epoch)
 ├── ClusterError (RuntimeError)  the cluster cannot do what was asked
 │   └── PlacementError           no node offers what an agent needs
+├── TrainingError (RuntimeError)  a training diverged and cannot go on
 ├── BudgetSpentError (RuntimeError)  a benchmark's budget of requests, tokens or money is used up; it can be resumed
 └── AgentError (RuntimeError)    an agent could not answer
     ├── AgentDiedError           its process is gone

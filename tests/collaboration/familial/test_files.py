@@ -15,6 +15,11 @@ KINDS = ("llama", "qwen2", "qwen3", "mistral", "llava")
 MEMBERS = [Member(exit=1), Member(exit=2, keep=0.3), Member(exit=3, keep=0), Member(exit=4)]
 
 
+def same(logits, wanted):
+    """Equal but for the last bits, which on some processors depend on where in memory a weight lies."""
+    torch.testing.assert_close(logits, wanted, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_family_survives_the_disk_and_each_member_loads_alone(family, kind, tied, ids, tmp_path):
@@ -25,10 +30,10 @@ def test_a_family_survives_the_disk_and_each_member_loads_alone(family, kind, ti
     with torch.no_grad():
         for member in MEMBERS:
             wanted = made(ids, member)
-            assert torch.equal(again(ids, member), wanted)
+            same(again(ids, member), wanted)
             alone = Family.from_pretrained(tmp_path, member=member)
             loaded = member if member.keep == 0 else Member(exit=member.exit)
-            assert torch.equal(alone(ids, loaded), wanted)
+            same(alone(ids, loaded), wanted)
             assert alone.count(loaded) == made.count(member)
 
 
@@ -43,7 +48,7 @@ def test_a_prefix_of_the_file_is_enough_for_a_member(family, ids, tmp_path):
     path.write_bytes(whole[:end])
     with torch.no_grad():
         alone = Family.from_pretrained(tmp_path, member=Member(exit=2))
-        assert torch.equal(alone(ids, Member(exit=2)), made(ids, Member(exit=2)))
+        same(alone(ids, Member(exit=2)), made(ids, Member(exit=2)))
     with pytest.raises(WeightsError, match="bytes"):
         Family.from_pretrained(tmp_path)
     path.write_bytes(whole[: end - 1])

@@ -149,7 +149,8 @@ def test_norms_learn_only_with_the_first_component(tmp_path: Path) -> None:
         if "norm" in name:
             assert not torch.equal(parameter, model.get_parameter(name)), name
             assert torch.equal(parameter, two.model.get_parameter(name)), name
-    assert torch.equal(two.first(1)(batch(0).ids_BT).logits, one.model(batch(0).ids_BT).logits)
+    first, alone = two.first(1)(batch(0).ids_BT).logits, one.model(batch(0).ids_BT).logits
+    torch.testing.assert_close(first, alone, atol=1e-5, rtol=1e-5)  # the last bits depend on where a weight lies
 
 
 def stage(model: Any, count: int) -> Family:
