@@ -77,7 +77,13 @@ def new(
 @key.command("list")
 def list_keys(file: KeysFile = KEYS) -> None:
     """Name the keys, with their ids and limits."""
+    from aiflow.errors import UsageError
     from aiflow.serve.keys import KeyFile
+
+    if not file.is_file():
+        raise UsageError(
+            f"there is no file of keys {str(file)!r}; make one: `aiflow serve key new NAME --file {file}`."
+        )
 
     for held in KeyFile(file).read().values():
         limits = {
