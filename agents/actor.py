@@ -11,8 +11,11 @@ import os
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 
+from aiflow import tracing
 from aiflow.agents import backends, wire
 from aiflow.agents.decoding.wire import NEWS, bundle
 from aiflow.agents.host import last
@@ -25,16 +28,39 @@ ACTOR_OPTIONS: Mapping[str, Any] = {"max_restarts": -1, "max_task_retries": 0, "
 """How Ray is to run it: for ever, never repeating a call by itself, many calls at once."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What an agent's process is called where people look, and the variables by which it traces what it does."""
+
+    agent: str = ""
+    node: str = ""
+    traces: Mapping[str, str] = field(default_factory=dict)
+
+    def unique(self) -> str:
+        """A name for Ray: no other actor of the cluster has it."""
+        return f"{self} {token_hex(4)}"
+
+    def __str__(self) -> str:
+        return f"agent {self.agent} on {self.node}" if self.agent else "ModelActor"
+
+
 class ModelActor:
     """Serves one model. Every method is awaited through a handle (``RayHost``)."""
 
-    def __init__(self, model: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, model: str, options: Mapping[str, Any], about: "About | None" = None) -> None:
+        self._about = about or About()
+        for name, value in self._about.traces.items():
+            os.environ.setdefault(name, value)
+        tracing.from_environment(self._about.node)
         self._loading = ThreadPoolExecutor(1).submit(self._load, model, options)
+
+    def __repr__(self) -> str:
+        return str(self._about)  # what Ray's dashboard and logs show
 
     @staticmethod
     def _load(model: str, options: Mapping[str, Any]) -> Worker | bytes:
         try:
-            return Worker(backends.create(model, **options))
+            return Worker(backends.create(model, **options), model=model)
         except Exception as error:  # whatever it is, the asker must hear it
             if not isinstance(error, AiflowError):
                 log.exception("model %s cannot be loaded", model)
@@ -114,6 +140,10 @@ class ModelActor:
         """What it did since it started."""
         worker = await self._worker()
         return Totals() if isinstance(worker, bytes) else worker.totals()
+
+    async def flush(self) -> None:
+        """Sends the spans that are left."""
+        await asyncio.to_thread(tracing.flush)
 
     async def pid(self) -> int:
         """The process id, for fault tests."""

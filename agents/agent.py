@@ -10,12 +10,13 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
-from aiflow import aio
-from aiflow.agents import wire
+from aiflow import aio, tracing
+from aiflow.agents import spans, wire
 from aiflow.agents.deadline import Deadline
 from aiflow.agents.host import Host
 from aiflow.agents.options import merge
 from aiflow.agents.spent import Purse, Spent
+from aiflow.agents.tally import Tally
 from aiflow.agents.worker import Totals
 from aiflow.cluster.network import Channel, Network
 from aiflow.errors import AgentError, BackendError, DeadlineError, MessageError
@@ -53,6 +54,7 @@ class Agent:
         self.host = host
         self.card: Card | None = None  # what others must know to decode with it, once somebody asked
         self.facts: dict[str, Any] = {}  # what parts of its worker have said of themselves
+        self.tally = Tally()
         self._purse = Purse()
 
     def __repr__(self) -> str:
@@ -66,6 +68,7 @@ class Agent:
             async with Deadline(deadline, self.network.clock, self.name, "load").limit():
                 await self.host.ready()
 
+    @spans.call("ask")
     async def ask(
         self,
         messages: Any,
@@ -96,6 +99,7 @@ class Agent:
             raise MessageError(f"agent {self.name!r} ended its reply without an answer")
         return self._signed(answer, started, there.bytes, back.bytes)
 
+    @spans.stream("ask")
     async def stream(
         self,
         messages: Any,
@@ -142,6 +146,7 @@ class Agent:
                     return event
         raise BackendError("collaborative decoding ended without an answer")
 
+    @spans.stream("decode", counted=True)
     async def speculative_stream(
         self,
         messages: Any,
@@ -194,6 +199,7 @@ class Agent:
                     return event
         raise BackendError("split inference ended without an answer")
 
+    @spans.stream("split", counted=True)
     async def split_stream(
         self, messages: Any, *, server: "Agent", **how: "Unpack[How]"
     ) -> "AsyncGenerator[SplitEvent]":
@@ -212,6 +218,7 @@ class Agent:
             async for event in events:
                 yield event
 
+    @spans.call("tofc", counted=True)
     async def tofc_answer(
         self,
         image: Any,
@@ -269,7 +276,7 @@ class Agent:
 
     def stream_sync(self, messages: Any, **arguments: Any) -> Iterator[Delta | Answer]:
         """``stream`` for synchronous code (arguments as there)."""
-        return _stepped(self.stream(messages, **arguments))
+        return stepped(self.stream(messages, **arguments))
 
     def speculative_decode_sync(self, messages: Any, **arguments: Any) -> "Decoded":
         """``speculative_decode`` for synchronous code (arguments as there)."""
@@ -277,7 +284,7 @@ class Agent:
 
     def speculative_stream_sync(self, messages: Any, **arguments: Any) -> "Iterator[Event]":
         """``speculative_stream`` for synchronous code (arguments as there)."""
-        return _stepped(self.speculative_stream(messages, **arguments))
+        return stepped(self.speculative_stream(messages, **arguments))
 
     def split_infer_sync(self, messages: Any, *, server: "Agent", **how: "Unpack[How]") -> "Split":
         """``split_infer`` for synchronous code (arguments as there)."""
@@ -285,7 +292,7 @@ class Agent:
 
     def split_stream_sync(self, messages: Any, *, server: "Agent", **how: "Unpack[How]") -> "Iterator[SplitEvent]":
         """``split_stream`` for synchronous code (arguments as there)."""
-        return _stepped(self.split_stream(messages, server=server, **how))
+        return stepped(self.split_stream(messages, server=server, **how))
 
     def tofc_answer_sync(self, image: Any, question: Any, **arguments: Any) -> "Looked":
         """``tofc_answer`` for synchronous code (arguments as there)."""
@@ -299,7 +306,8 @@ class Agent:
 
     def _encode(self, messages: Any, options: Options | Mapping[str, Any] | None) -> tuple[str, bytes]:
         request = secrets.token_hex(8)
-        return request, wire.encode_ask(request, conversation(messages), merge(self.options, options))
+        turns = conversation(messages)
+        return request, wire.encode_ask(request, turns, merge(self.options, options), tracing.traceparent())
 
     def _sender(self, sender: str | None) -> str:
         source = self.node if sender is None else sender
@@ -308,7 +316,9 @@ class Agent:
 
     def _signed(self, answer: Answer, started: float, there: Mapping[str, int], back: Mapping[str, int]) -> Answer:
         links = {link: there.get(link, 0) + back.get(link, 0) for link in {**there, **back}}
-        signed = replace(answer, agent=self.name, seconds=self.network.clock.now() - started, bytes=links)
+        signed = replace(
+            answer, agent=self.name, node=self.node, seconds=self.network.clock.now() - started, bytes=links
+        )
         return self.record(signed)
 
     def record(self, answer: A) -> A:
@@ -327,13 +337,14 @@ class Agent:
     @contextmanager
     def _cancelling(self, request: str) -> Iterator[None]:
         try:
-            yield
+            with self.tally:
+                yield
         except (asyncio.CancelledError, GeneratorExit, DeadlineError, MessageError):
             self.host.cancel(request)
             raise
 
 
-def _stepped(stream: AsyncGenerator[T]) -> Iterator[T]:
+def stepped(stream: AsyncGenerator[T]) -> Iterator[T]:
     """An asynchronous stream for synchronous code; it is closed when the iterator is."""
     try:
         while (item := aio.run(anext(stream, None))) is not None:

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Protocol
 
+from aiflow import tracing
 from aiflow.agents import wire
 from aiflow.agents.worker import Totals, Worker
 from aiflow.errors import AgentDiedError, BackendError
@@ -13,6 +14,7 @@ from aiflow.errors import AgentDiedError, BackendError
 RESTART_SECONDS = 120.0
 """How long a call without a deadline waits for a dead process to come back before it gives up."""
 _POLL_SECONDS = 0.1
+_FLUSH_SECONDS = 2.0
 
 
 class Host(Protocol):
@@ -205,6 +207,9 @@ class RayHost:
         import ray
 
         self._up = False
+        if tracing.on():  # or its last spans would end with it
+            with suppress(self._failed, TimeoutError):
+                await asyncio.wait_for(self.actor.flush.remote(), _FLUSH_SECONDS)
         ray.kill(self.actor)
 
     async def _messages(self, refs: Any) -> AsyncGenerator[bytes]:

@@ -26,6 +26,8 @@ def merge(defaults: Options, given: Options | Mapping[str, Any] | None) -> Optio
         return given
     if not isinstance(given, Mapping):
         raise InputError(f"options must be aiflow.Options or a dict, got {type(given).__name__}.")
+    if not given:
+        return defaults
     known(given, NAMES, "a call")
     try:
         return replace(defaults, **given)

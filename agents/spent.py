@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -23,6 +23,17 @@ class Spent:
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     bytes: Mapping[str, int] = field(default_factory=dict)
+
+
+def together(parts: Iterable[Spent]) -> Spent:
+    """Their sum."""
+    found = list(parts)
+    return Spent(
+        answers=sum(spent.answers for spent in found),
+        usage=sum((spent.usage for spent in found), Usage()),
+        seconds=sum(spent.seconds for spent in found),
+        bytes=dict(sum((Counter(spent.bytes) for spent in found), Counter())),
+    )
 
 
 class Purse:

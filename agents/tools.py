@@ -5,20 +5,23 @@
 """
 
 import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
     from aiflow.agents.agent import Agent
+    from aiflow.agents.replicas import Role
 
 
-def tools(agent: "Agent", sender: str | None = None) -> "list[BaseTool]":
+def tools(agent: "Agent | Role", sender: str | None = None) -> "list[BaseTool]":
     """Every ability of ``agent``, called from node ``sender`` (None: its own node)."""
-    return [ask_tool(agent, sender), *(make(agent) for make in agent.abilities)]
+    abilities: Sequence[Callable[[Any], BaseTool]] = agent.abilities
+    return [ask_tool(agent, sender), *(make(agent) for make in abilities)]
 
 
-def ask_tool(agent: "Agent", sender: str | None = None) -> "BaseTool":
+def ask_tool(agent: "Agent | Role", sender: str | None = None) -> "BaseTool":
     """The tool ``ask_<name>(question) -> answer``; async and sync. Its description is what the agent is good at."""
     from langchain_core.tools import StructuredTool
     from pydantic import BaseModel, ConfigDict, Field

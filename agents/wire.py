@@ -56,6 +56,7 @@ class _Ask(_Message):
     id: Annotated[str, Field(min_length=1, max_length=64)]
     messages: Annotated[list[_Turn], Field(min_length=1)]
     options: _Options
+    trace: Annotated[str, Field(max_length=128)] = ""
 
 
 class _Delta(_Message):
@@ -81,11 +82,15 @@ V = TypeVar("V", bound=BaseModel)
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """A decoded question. ``id`` is the asker's, unique among its requests."""
+    """A decoded question. ``id`` is the asker's, unique among its requests; ``trace`` a W3C traceparent, or "".
+
+    Whoever cannot use that passes it over.
+    """
 
     id: str
     messages: tuple[Message, ...]
     options: Options
+    trace: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +101,13 @@ class Piece:
     text: str
 
 
-def encode_ask(request: str, messages: Sequence[Message], options: Options) -> bytes:
+def encode_ask(request: str, messages: Sequence[Message], options: Options, trace: str = "") -> bytes:
     """Packs a question. Raises MessageTooLargeError, so that nothing of it is sent."""
     turns = [{"role": m.role, "text": m.text, "images": [i.data for i in m.images]} for m in messages]
     how = {**vars(options)}  # plain values: asdict would copy them deeply
     if not options.top_logprobs:  # rarely wanted, so it costs nothing where it is not
         del how["top_logprobs"]
-    return codec.encode("ask", {"id": request, "messages": turns, "options": how})
+    return codec.encode("ask", {"id": request, "messages": turns, "options": how} | ({"trace": trace} if trace else {}))
 
 
 def encode_delta(request: str, index: int, text: str) -> bytes:
@@ -130,7 +135,8 @@ def decode_ask(payload: bytes) -> Ask:
     ask = _read(payload, "ask", _Ask)
     try:
         messages = tuple(Message(t.role, t.text, tuple(map(Image, t.images))) for t in ask.messages)
-        return Ask(id=ask.id, messages=messages, options=Options(**{**dict(ask.options), "stop": ask.options.stop}))
+        options = Options(**{**dict(ask.options), "stop": ask.options.stop})
+        return Ask(id=ask.id, messages=messages, options=options, trace=ask.trace)
     except InputError as error:
         raise MessageError(f"an 'ask' message cannot be used: {error}") from error
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from aiflow.agents import wire
+from aiflow import tracing
+from aiflow.agents import spans, wire
 from aiflow.agents.call import Call
 from aiflow.agents.interface import Backend, Part
 from aiflow.clock import Clock, RealClock
@@ -27,6 +28,7 @@ PARTS = {
     "split": "aiflow.agents.split.part",
     "tofc": "aiflow.agents.tofc.part",
     "diffusion": "aiflow.agents.diffusion.part",
+    "partition": "aiflow.agents.partition.part",
 }
 """Modules of further abilities, by name; each has a class ``Part``."""
 
@@ -47,10 +49,10 @@ class Totals:
 
 
 class Worker:
-    """Serves any number of concurrent requests to one backend; ``clock`` times them."""
+    """Serves any number of concurrent requests to one backend; ``clock`` times them, ``model`` is what traces say."""
 
-    def __init__(self, backend: Backend, clock: Clock | None = None) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, clock: Clock | None = None, model: str = "") -> None:
+        self._backend, self._model = backend, model
         self._clock = clock or RealClock()
         self._calls: dict[str, Call] = {}
         self._done = Totals()
@@ -122,9 +124,9 @@ class Worker:
     async def _serve(self, ask: wire.Ask, deltas: bool) -> AsyncGenerator[bytes]:
         started, outcome, usage = self._clock.now(), "cancelled", Usage()
         call = self._calls[ask.id] = Call(self._backend.stream(ask.messages, ask.options))
-        last = b""
+        last, span = b"", spans.work(ask.trace, self._model, ask.options)
         try:
-            async with aclosing(aiter(call)) as pieces:
+            async with aclosing(spans.worked(span, call) if tracing.on() else aiter(call)) as pieces:
                 async for text in pieces:
                     if deltas:
                         yield wire.encode_delta(ask.id, len(call.pieces) - 1, text)

@@ -9,15 +9,16 @@ A network belongs to one event loop.
 import asyncio
 import heapq
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
+from aiflow import tracing
 from aiflow.clock import Clock, RealClock
 from aiflow.cluster.links import EmulatedLink
-from aiflow.cluster.topology import Topology
+from aiflow.cluster.topology import Link, Node, Topology, Wire
 from aiflow.errors import TopologyError, suggest
 
 T = TypeVar("T")
@@ -59,23 +60,14 @@ class Network:
     """
 
     def __init__(self, topology: Topology, clock: Clock | None = None, seed: int = 0, emulate: bool = True) -> None:
-        self.topology = topology
         self.clock: Clock = clock or RealClock()
         self.emulate = emulate
-        self._wires = topology.wires()
-        self._links = {
-            name: EmulatedLink(
-                wire.link.rate,
-                wire.link.rtt,
-                wire.link.jitter,
-                wire.link.loss,
-                clock=self.clock,
-                seed=[seed, zlib.crc32(name.encode())],
-            )
-            for name, wire in self._wires.items()
-        }
+        self._seed = seed
+        self._wires: dict[str, Wire] = {}
+        self._links: dict[str, EmulatedLink] = {}
         self._routes: dict[tuple[str, str], tuple[_Hop, ...]] = {}
         self.watchers: list[Watcher] = []
+        self._become(topology)
 
     def route(self, src: str, dst: str) -> tuple[str, ...]:
         """Names of the links from ``src`` to ``dst``: the fewest, then the least round-trip time; none within a node.
@@ -88,8 +80,12 @@ class Network:
         """Carries one message and returns when it has arrived."""
         sent = arrival = self.clock.now()
         for hop in self._hops(src, dst):
-            entered, arrival = arrival, self._enter(hop, nbytes, arrival)
-            await self._wait(arrival)
+            with tracing.span("link") as span:
+                if span:
+                    span.rename(f"link {hop.name}")
+                    span.set({"aiflow.link": hop.name, "aiflow.bytes": nbytes, "aiflow.from": src, "aiflow.to": dst})
+                entered, arrival = arrival, self._enter(hop, nbytes, arrival)
+                await self._wait(arrival)
             for watch in self.watchers if arrival > entered else ():
                 watch(hop.name, hop.down, nbytes, arrival - entered)
         return Delivery(sent=sent, arrival=arrival, nbytes=nbytes, hops=self.route(src, dst))
@@ -115,6 +111,39 @@ class Network:
         if len(hops) != 1:
             raise TopologyError(f"no link joins {a!r} and {b!r}; {suggest(f'{a}-{b}', list(self._links))}")
         return hops[0].link
+
+    def join(self, name: str, node: Node | str | Mapping[str, Any], links: Iterable[Link | Mapping[str, Any]]) -> None:
+        """A further node with its links, from now on. Raises TopologyError, and nothing has changed then."""
+        if name in self.topology.nodes:
+            raise TopologyError(f"there is already a node {name!r}; choose another name.")
+        self._become(_with(self.topology, {**self.topology.nodes, name: node}, (*self.topology.links, *links)))
+
+    def leave(self, name: str) -> None:
+        """A node is gone with its links; what is in flight arrives.
+
+        Raises TopologyError if others need it as a relay, and nothing has changed then.
+        """
+        if name not in self.topology.nodes:
+            raise TopologyError(f"{name!r} is no node; {suggest(name, list(self.topology.nodes))}")
+        nodes = {other: node for other, node in self.topology.nodes.items() if other != name}
+        ends = {*nodes, *(node.tier for node in nodes.values())}
+        self._become(
+            _with(self.topology, nodes, [link for link in self.topology.links if ends.issuperset(link.between)])
+        )
+
+    def _become(self, topology: Topology) -> None:
+        """Takes over a topology; links that stay the same keep their queues and counts."""
+        wires = topology.wires()
+        self._links = {
+            name: self._links[name] if self._wires.get(name) == wire else self._emulated(wire)
+            for name, wire in wires.items()
+        }
+        self.topology, self._wires = topology, wires
+        self._routes.clear()
+
+    def _emulated(self, wire: Wire) -> EmulatedLink:
+        link, seed = wire.link, [self._seed, zlib.crc32(wire.name.encode())]
+        return EmulatedLink(link.rate, link.rtt, link.jitter, link.loss, clock=self.clock, seed=seed)
 
     def _enter(self, hop: _Hop, nbytes: int, at: float) -> float:
         arrival = hop.link.reserve(nbytes, down=hop.down, at=at)
@@ -244,3 +273,7 @@ class Channel(Generic[T]):
             await self._network._wait(arrival)
             leaving.put_nowait((item, nbytes, self._network._enter(self._hops[index], nbytes, arrival)))
         leaving.put_nowait(None)
+
+
+def _with(topology: Topology, nodes: Mapping[str, Any], links: Iterable[Any]) -> Topology:
+    return Topology(nodes=dict(nodes), links=list(links), address=topology.address)

@@ -77,19 +77,20 @@ class Runtime:
         nodes: Literal["tiers", "single"] = "tiers",
         cpus: int = 1,
         store: int = STORE,
+        partial: bool = False,
     ) -> Self:
         """Joins the cluster at ``topology.address``, or starts one here with a raylet for each tier.
 
         ``nodes="single"`` starts one raylet that offers every tier: faster, but no tier can be lost alone. ``cpus`` and
-        ``store`` (bytes) are per raylet. Raises TopologyError, and ClusterError when the cluster cannot be reached or
-        does not offer a tier.
+        ``store`` (bytes) are per raylet. ``partial``: go on where nodes are missing, which may come later. Raises
+        TopologyError, and ClusterError when the cluster cannot be reached or does not offer a node.
         """
         runtime = cls(topology if isinstance(topology, Topology) else Topology.load(topology))
         with _lock:
             _acquire(runtime.topology, nodes, cpus, store)
         try:
             missing = [place for place in runtime.nodes().values() if not place.alive]
-            if missing:
+            if missing and not partial:
                 names = ", ".join(f"{place.name} ({place.tier})" for place in missing)
                 raise ClusterError(f"the Ray cluster offers no place for {names}; {_remedy(missing[0].tier)}")
         except BaseException:
@@ -156,6 +157,21 @@ class Runtime:
         if not self._open or not ray.is_initialized():
             raise ClusterError("this runtime is closed; start another one with Runtime.start.")
         return [node for node in ray.nodes() if node["Alive"]]
+
+
+def cluster_id(address: str) -> str:
+    """Which cluster has its head at HOST:PORT: the same as long as the head knows its nodes and actors.
+
+    Raises ClusterError if none answers within some seconds.
+    """
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.exceptions import RayError
+
+    _check_reachable(address)
+    try:
+        return str(GcsClient(address=address).cluster_id.hex())
+    except (RayError, RuntimeError, OSError) as error:
+        raise ClusterError(f"the head at {address} does not say which cluster it has: {error}") from error
 
 
 def _acquire(topology: Topology, nodes: str, cpus: int, store: int) -> None:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aiflow.graphs.batch import work as work
     from aiflow.graphs.blocks.attempt import Reply as Reply
     from aiflow.graphs.blocks.fan_out import fan_out as fan_out
     from aiflow.graphs.blocks.fan_out import gather as gather
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from aiflow.graphs.blocks.select import Selection as Selection
     from aiflow.graphs.blocks.select import select as select
     from aiflow.graphs.checkpoints import sqlite as sqlite
+    from aiflow.graphs.journal import Journal as Journal
     from aiflow.graphs.state import Record as Record
     from aiflow.graphs.state import State as State
     from aiflow.graphs.workflows.adaptive import adaptive as adaptive
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from aiflow.graphs.workflows.serial import serial as serial
 
 _HOME = {
+    "Journal": "journal",
     "Merged": "blocks.merge",
     "Planner": "workflows.planner",
     "Record": "state",
@@ -50,6 +53,7 @@ _HOME = {
     "select": "blocks.select",
     "serial": "workflows.serial",
     "sqlite": "checkpoints",
+    "work": "batch",
 }
 __all__ = list(_HOME)
 

@@ -1,7 +1,7 @@
 """Opens the graph that a user names: ``home``, or ``FILE.py:NAME``.
 
-``home`` is the embedded family on the topology that ships. ``FILE.py:NAME`` is a compiled graph, or a function that
-takes the cluster (an ``aiflow.Deployment``) and returns one.
+``home`` is the embedded family on the topology that ships. ``FILE.py:NAME`` is a graph, or a function that takes the
+cluster (an ``aiflow.Deployment``) and returns one; a ``StateGraph`` is compiled.
 """
 
 import importlib.util
@@ -31,7 +31,8 @@ def open_graph(name: str, cluster: "Deployment", **home: str) -> Any:
         return device_server(server=server, devices=experts, merge="rank")  # small servers pick better than they write
     file, _, attribute = name.partition(":")
     found = _load(Path(file), attribute)
-    return found if hasattr(found, "invoke") else found(cluster)
+    graph = found if hasattr(found, "invoke") or hasattr(found, "compile") else found(cluster)
+    return graph.compile() if hasattr(graph, "compile") else graph
 
 
 def _load(path: Path, attribute: str) -> Any:

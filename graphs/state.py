@@ -45,7 +45,7 @@ def record(
     made = Record(
         step=step,
         agent=agent.name,
-        node=agent.node,
+        node=answer.node or agent.node,
         ok=not error,
         error=error,
         note=note,

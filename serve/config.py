@@ -22,9 +22,15 @@ BUILDERS = ("build", "stream")
 
 
 class AgentEntry(Strict):
-    """An agent: arguments of ``Deployment.agent``; ``backend`` are the options of the model's back end."""
+    """An agent: arguments of ``Deployment.agent``; ``backend`` are the options of the model's back end.
 
-    node: str
+    With ``nodes`` (names, or a tier) instead of ``node`` it is a role: a replica on each, and requests go to whoever is
+    free and well (``Deployment.role``). ``patience``: seconds after which another replica is asked too.
+    """
+
+    node: str | None = None
+    nodes: str | tuple[str, ...] | None = None
+    patience: Seconds | None = None
     model: str
     about: str = ""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -33,6 +39,12 @@ class AgentEntry(Strict):
 
     def __init__(self, **data: Any) -> None:
         super().__init__(**data)
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        require((self.node is None) != (self.nodes is None), "an agent needs node, or nodes for a role; give one.")
+        require(self.patience is None or self.nodes is not None, "patience belongs to a role; give nodes.")
+        return self
 
 
 class GraphEntry(Strict):
@@ -110,9 +122,10 @@ class Config(Strict):
     """A gateway. Every agent and every graph is a model by its name. Raises TopologyError, which names the key.
 
     ``local``: agents live in this process; else on Ray. ``emulate``: let messages take the time that the links say
-    (None: on a local cluster). ``deadline``: seconds for an answer. ``keys``: the file of ``aiflow serve key new``;
-    ``allowance``: of keys that have none of their own, and of callers without keys. ``hosts``: names under which it
-    may be called without keys, beside those of this machine.
+    (None: on a local cluster). ``deadline``: seconds for an answer. ``keep_alive``: seconds of silence in a stream
+    before a comment (None: never). ``drain``: seconds in which running requests may end after SIGTERM. ``keys``: the
+    file of ``aiflow serve key new``; ``allowance``: of keys that have none of their own, and of callers without keys.
+    ``hosts``: names under which it may be called without keys, beside those of this machine.
     """
 
     topology: Topology
@@ -123,6 +136,8 @@ class Config(Strict):
     limits: Limits = Field(default_factory=Limits)
     allowance: Allowance = Field(default_factory=Allowance)
     deadline: Seconds = 120.0
+    keep_alive: Seconds | None = 15.0
+    drain: Seconds = 30.0
     keys: Path | None = None
     hosts: tuple[str, ...] = ()
     folder: Path = Path()

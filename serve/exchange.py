@@ -8,11 +8,13 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self
 
+from aiflow.graphs.steps import Ran
 from aiflow.serve.limits import Slot
 from aiflow.serve.reading import Gone, Receive
 from aiflow.types import Answer
 
 NOBODY = "-"
+GONE = 499  # as nginx logs a client that went away
 _MOMENT = 0.05  # seconds
 
 
@@ -29,6 +31,7 @@ class Exchange:
     note: str = ""
     slot: Slot | None = None
     bill: list[Answer] = field(default_factory=list)
+    steps: list[Ran] = field(default_factory=list)
     marks: Sequence[Mapping[str, str]] = ()
 
     @property

@@ -24,6 +24,8 @@ Empty = Annotated[dict[str, Any], Field(max_length=0)]
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
+PROMPTS = 64
+"""Prompts in one request."""
 Words = Annotated[str, Field(pattern=r"\S")]
 _DATA_URL = "^data:image/(png|jpeg|jpg|gif|webp|bmp);base64,[A-Za-z0-9+/]+={0,2}$"
 _BY_USER = {"contains": {"type": "object", "properties": {"role": {"const": "user"}}, "required": ["role"]}}
@@ -156,11 +158,11 @@ class Chat(Sampling):
 
 
 class Completion(Sampling):
-    """The body of ``POST /v1/completions``: one prompt, which the agent reads as a user's turn."""
+    """The body of ``POST /v1/completions``: prompts, each of which the agent reads as a user's turn."""
 
     prompt: (
         Annotated[Words, Tag("whole")]
-        | Annotated[Annotated[list[Words], Field(min_length=1, max_length=1)], Tag("parts")]
+        | Annotated[Annotated[list[Words], Field(min_length=1, max_length=PROMPTS)], Tag("parts")]
     ) = Field(discriminator=Discriminator(_shape))
     logprobs: None = None
     echo: Literal[False] | None = None
@@ -168,9 +170,9 @@ class Completion(Sampling):
     best_of: Literal[1] | None = None
 
     @property
-    def text(self) -> str:
-        """The prompt."""
-        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+    def texts(self) -> list[str]:
+        """The prompts."""
+        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
 
 _ONLY: Mapping[str, str] = {

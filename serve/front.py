@@ -1,5 +1,6 @@
 """The outermost ASGI layer: an id for every request, one line of log, metrics, and no error without OpenAI's form."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
@@ -7,24 +8,28 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from aiflow.serve.exchange import Exchange
+from aiflow.serve.drain import Drain
+from aiflow.serve.exchange import GONE, Exchange
 from aiflow.serve.logs import frames, log
 from aiflow.serve.metrics import Metrics
 from aiflow.serve.reading import Gone, Receive, header
 from aiflow.serve.refusal import Refusal, crash
+from aiflow.serve.spans import finish, span_of
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-GONE = 499  # as nginx logs a client that went away
 _JSON = (b"content-type", b"application/json")
 
 
 class Front:
     """``hosts``: the names by which it may be called; None: any. ``log_prompts``: errors may be logged in full."""
 
-    def __init__(self, app: App, metrics: Metrics, hosts: Collection[str] | None, *, log_prompts: bool) -> None:
+    def __init__(
+        self, app: App, metrics: Metrics, hosts: Collection[str] | None, *, log_prompts: bool, drain: Drain
+    ) -> None:
+        self.drain = drain
         self._app, self._metrics, self._hosts, self._log_prompts = app, metrics, hosts, log_prompts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,9 +46,15 @@ class Front:
                 message["headers"] = [*message["headers"], (b"x-request-id", exchange.id.encode())]
             await send(message)
 
-        self._metrics.running.inc()
+        self._metrics.begun()
+        with span_of(scope) as span:
+            await self._answer(scope, receive, tell, exchange)
+            finish(span, exchange)
+
+    async def _answer(self, scope: Scope, receive: Receive, tell: Send, exchange: Exchange) -> None:
         try:
             self._check_host(scope)
+            self.drain.check(scope["path"])
             await self._app(scope, receive, tell)
         except Refusal as refusal:
             await refuse(refusal, tell)
@@ -51,6 +62,12 @@ class Front:
             await refuse(_of_http(error), tell)
         except Gone:
             exchange.status = GONE
+        except asyncio.CancelledError:
+            if not self.drain.begun:
+                raise
+            exchange.note = " cut off by the end of the gateway"
+            if not exchange.status:  # else the client sees a stream that stops short
+                await refuse(self.drain.late(), tell)
         except Exception as error:  # noqa: BLE001 - a bug: frames without values to the log, one line to the caller
             self._log_crash(exchange, error)
             if not exchange.status:
@@ -77,9 +94,10 @@ class Front:
         if exchange.slot is not None:
             exchange.slot.settle(exchange.tokens)
             exchange.slot.close()
-        self._metrics.running.dec()
+        self._metrics.done()
         self._metrics.ended(exchange.route, exchange.model, exchange.status, seconds)
         self._metrics.answers(exchange.bill, exchange.marks)
+        self._metrics.steps(exchange.model, exchange.steps)
         if log.isEnabledFor(logging.INFO):
             log.info(
                 "%s %s model=%s key=%s status=%d ms=%.1f tokens=%d%s",

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from aiflow.agents.agent import Agent
 from aiflow.agents.interface import Asks
+from aiflow.agents.replicas import Role
 from aiflow.agents.spent import bill
 from aiflow.errors import BackendError
 from aiflow.serve.outcome import Outcome, marks
@@ -33,9 +34,9 @@ class Model(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentModel:
-    """One agent, asked from its own node."""
+    """One agent, or a role, asked from its own node."""
 
-    agent: Agent
+    agent: Agent | Role
 
     @property
     def default(self) -> Options:

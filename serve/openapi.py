@@ -9,14 +9,16 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import models_json_schema
 
 from aiflow.serve.forms import Chat, Completion
+from aiflow.serve.status import Status
 
 PATHS = {
     "/v1/models": ("GET", "models", "The models: every agent and every graph."),
     "/v1/models/{model:path}": ("GET", "model", "One model."),
     "/v1/chat/completions": ("POST", "chat", "An answer to a conversation, whole or as server-sent events."),
-    "/v1/completions": ("POST", "completion", "An answer to one prompt, whole or as server-sent events."),
+    "/v1/completions": ("POST", "completion", "An answer to each prompt, whole or as server-sent events."),
     "/health": ("GET", "health", "Whether the gateway answers."),
     "/metrics": ("GET", "metrics", "Metrics for Prometheus."),
+    "/status": ("GET", "status", "How nodes, links and agents are now."),
 }
 _BODIES: dict[str, type[BaseModel]] = {"/v1/chat/completions": Chat, "/v1/completions": Completion}
 _REF = "#/components/schemas/{model}"
@@ -101,9 +103,9 @@ class ChatChoice(_Said):
 
 
 class TextChoice(_Said):
-    """The text."""
+    """A prompt's text, by the prompt's place."""
 
-    index: Literal[0]
+    index: int
     text: str
     logprobs: None
     finish_reason: Literal["stop", "length"]
@@ -132,9 +134,9 @@ class CompletionAnswer(_Answer):
 
 
 class Health(_Said):
-    """That it answers."""
+    """That it answers, or is about to end."""
 
-    status: Literal["ok"]
+    status: Literal["ok", "draining"]
 
 
 _ANSWERS: dict[str, type[BaseModel]] = {
@@ -143,6 +145,7 @@ _ANSWERS: dict[str, type[BaseModel]] = {
     "/v1/chat/completions": ChatAnswer,
     "/v1/completions": CompletionAnswer,
     "/health": Health,
+    "/status": Status,
 }
 _WHY = {
     400: "The request cannot be used; param says where.",

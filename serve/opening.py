@@ -4,11 +4,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from aiflow.agents.agent import Agent
 from aiflow.agents.deployment import Deployment, connect
 from aiflow.agents.options import merge
+from aiflow.agents.replicas import Role
 from aiflow.errors import InputError, UsageError
 from aiflow.graphs.opening import check, open_graph
-from aiflow.serve.config import Config, GraphEntry
+from aiflow.serve.config import AgentEntry, Config, GraphEntry
 from aiflow.serve.models import AgentModel, GraphModel, Model, members
 from aiflow.types import Options
 
@@ -21,26 +23,26 @@ def open_models(config: Config) -> tuple[Deployment, dict[str, Model]]:
     try:
         for name, entry in config.agents.items():
             try:
-                cluster.agent(
-                    name,
-                    node=entry.node,
-                    model=entry.model,
-                    about=entry.about,
-                    options=entry.options,
-                    gpus=entry.gpus,
-                    **entry.backend,
-                )
+                _place(cluster, name, entry)
             except TypeError as error:  # a back end's option by the name of an argument
                 raise InputError(f"agents.{name}.backend cannot be used: {error}.") from error
         graphs = {name: _graph(name, entry, cluster, config.folder) for name, entry in config.graphs.items()}
-        clash = sorted({*graphs} & {*cluster.agents})
+        clash = sorted({*graphs} & {*cluster.agents, *cluster.roles})
         if clash:
             raise UsageError(f"{', '.join(clash)} names a graph and an agent of another graph; rename the graph.")
-        agents: dict[str, Model] = {name: AgentModel(agent=agent) for name, agent in cluster.agents.items()}
+        agents: dict[str, Model] = {name: AgentModel(agent=agent) for name, agent in cluster.askable.items()}
     except BaseException:
         cluster.close()
         raise
     return cluster, {**graphs, **agents}
+
+
+def _place(cluster: Deployment, name: str, entry: AgentEntry) -> None:
+    how: dict[str, Any] = {"model": entry.model, "about": entry.about, "options": entry.options, "gpus": entry.gpus}
+    if entry.nodes is None:
+        cluster.agent(name, node=str(entry.node), **how, **entry.backend)
+    else:
+        cluster.role(name, nodes=entry.nodes, patience=entry.patience, **how, **entry.backend)
 
 
 def _graph(name: str, entry: GraphEntry, cluster: Deployment, folder: Path) -> Model:
@@ -53,7 +55,12 @@ def _graph(name: str, entry: GraphEntry, cluster: Deployment, folder: Path) -> M
         return GraphModel(graph=graph, default=Options(), members=made, step=entry.stream or "")
     from aiflow.graphs.workflows.device_server import device_server
 
-    server, devices = cluster[str(entry.server)], [cluster[device] for device in entry.devices]
+    named = cluster.askable
+
+    def find(wanted: str) -> Agent | Role:
+        return named[wanted] if wanted in named else cluster[wanted]  # which says what there is
+
+    server, devices = find(str(entry.server)), [find(device) for device in entry.devices]
     options = merge(Options(), entry.options) if entry.options else None
     server_options = merge(Options(), entry.server_options) if entry.server_options else None
     graph = device_server(

@@ -1,7 +1,7 @@
 """What came of a request: the text, what it cost by agent and link, and what went otherwise than it should have."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ def usage(bill: Iterable[Answer]) -> Usage:
     return sum((answer.usage for answer in bill), Usage())
 
 
-def costs(bill: Sequence[Answer], marks: Sequence[dict[str, str]]) -> dict[str, Any]:
+def costs(bill: Sequence[Answer], marks: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """The extra field ``aiflow``: tokens and seconds by agent, bytes by link, marks."""
     agents: dict[str, Usage] = {}
     sent: Counter[str] = Counter()

@@ -2,7 +2,10 @@
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_json
 
 from aiflow.serve.outcome import Logprobs, Outcome
 from aiflow.types import Usage
@@ -15,7 +18,10 @@ _NO_PROBABILITY = -9999.0  # as OpenAI says it
 
 def encode(value: Any) -> bytes:
     """Compact JSON in UTF-8."""
-    return _compact(value).encode("utf-8", "replace")
+    try:
+        return to_json(value)
+    except PydanticSerializationError:  # half a surrogate pair, which a model may write
+        return _compact(value).encode("utf-8", "replace")
 
 
 def event(value: Any, name: str = "") -> bytes:
@@ -32,31 +38,40 @@ class Form:
         self._id = f"{'chatcmpl' if chat else 'cmpl'}-{identity}"
         self.model, self._created = model, int(time.time())
 
-    def whole(self, outcome: Outcome, used: Usage, extra: dict[str, Any]) -> bytes:
-        """A complete answer."""
-        choice: dict[str, Any] = {"index": 0}
+    def whole(self, outcomes: Sequence[Outcome], used: Usage, extra: dict[str, Any]) -> bytes:
+        """A complete answer, with a choice for each outcome."""
+        choices = [self._choice(index, outcome) for index, outcome in enumerate(outcomes)]
+        kind = "chat.completion" if self._chat else "text_completion"
+        return encode({**self._head(kind), "choices": choices, "usage": tokens(used), "aiflow": extra})
+
+    def _choice(self, index: int, outcome: Outcome) -> dict[str, Any]:
+        choice: dict[str, Any] = {"index": index}
         if self._chat:
             choice["message"] = {"role": "assistant", "content": outcome.text, "refusal": None}
         else:
             choice["text"] = outcome.text
         choice["logprobs"] = self._probabilities(outcome.logprobs)
         choice["finish_reason"] = FINISH[outcome.finish]
-        kind = "chat.completion" if self._chat else "text_completion"
-        return encode({**self._head(kind), "choices": [choice], "usage": tokens(used), "aiflow": extra})
+        return choice
 
     def first(self) -> bytes:
         """The event that says who speaks; nothing for plain completions."""
         return self._event({"role": "assistant", "content": ""}) if self._chat else b""
 
-    def piece(self, text: str) -> bytes:
+    def piece(self, text: str, index: int = 0) -> bytes:
         """A piece of the text."""
-        return self._event({"content": text} if self._chat else text)
+        return self._event({"content": text} if self._chat else text, index=index)
 
-    def last(self, outcome: Outcome, used: Usage, extra: dict[str, Any], *, include_usage: bool) -> bytes:
-        """The events that end a stream; ``aiflow`` is in the usage chunk, or without one in the last choice's."""
+    def end(self, outcome: Outcome, index: int, **more: Any) -> bytes:
+        """The event that ends a choice."""
         probabilities, finish = self._probabilities(outcome.logprobs), FINISH[outcome.finish]
-        more = {} if include_usage else {"aiflow": extra}
-        end = self._event({} if self._chat else "", finish=finish, logprobs=probabilities, **more)
+        return self._event({} if self._chat else "", index=index, finish=finish, logprobs=probabilities, **more)
+
+    def last(
+        self, outcome: Outcome, used: Usage, extra: dict[str, Any], *, include_usage: bool, index: int = 0
+    ) -> bytes:
+        """The events that end a stream; ``aiflow`` is in the usage chunk, or without one in the last choice's."""
+        end = self.end(outcome, index, **({} if include_usage else {"aiflow": extra}))
         if include_usage:
             end += event({**self._head(self._kind), "choices": [], "usage": tokens(used), "aiflow": extra})
         return end + DONE
@@ -68,9 +83,11 @@ class Form:
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": self._created, "model": self.model}
 
-    def _event(self, said: Any, *, finish: str | None = None, logprobs: Any = None, **more: Any) -> bytes:
+    def _event(
+        self, said: Any, *, index: int = 0, finish: str | None = None, logprobs: Any = None, **more: Any
+    ) -> bytes:
         name = "delta" if self._chat else "text"
-        choice = {"index": 0, name: said, "logprobs": logprobs, "finish_reason": finish}
+        choice = {"index": index, name: said, "logprobs": logprobs, "finish_reason": finish}
         return event({**self._head(self._kind), "choices": [choice], **more})
 
     def _probabilities(self, places: Logprobs) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ import gc
 import ipaddress
 import logging
 import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import uvicorn
 
 _BACKLOG = 1024
+_AFTER_DRAIN = 1  # seconds for what goes on after the drain's limit, and for answers that are still being sent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,17 @@ class Bind:
                 f"host {self.host!r} can be reached by others, but there are no {' and no '.join(lacking)}; "
                 "set keys in the configuration and --tls-cert, --tls-key, or say --insecure (as behind a proxy)."
             )
+
+
+def _check_pair(cert: Path, key: Path) -> None:
+    """Raises InputError for files that TLS cannot use, which uvicorn would tell by a traceback."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")  # nobody is asked for one
+    except (ssl.SSLError, OSError) as error:
+        raise InputError(
+            f"{str(cert)!r} and {str(key)!r} are no certificate with its key ({error.strerror or error}); "
+            "give PEM files that belong together, the key without a password."
+        ) from error
 
 
 def serve(source: str, bind: Bind, *, log_prompts: bool = False, quiet: bool = False) -> None:
@@ -86,32 +99,37 @@ async def _serve(config: Config, bind: Bind, listener: socket.socket, log_prompt
 
 
 def web_server(app: Any, config: Config, bind: Bind) -> "uvicorn.Server":
-    """Uvicorn for the application, with the configuration's limits on connections and time."""
+    """Uvicorn for the application, with the configuration's limits on connections and time.
+
+    An application with a ``drain`` (``aiflow.serve.front.Front``) answers what runs before it ends.
+    """
     import uvicorn
 
+    from aiflow.serve.drain import Drain, Server
     from aiflow.serve.protocol import protocol
 
-    limits = config.limits
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http=protocol(limits.receive, limits.connections),
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=max(1, round(limits.idle)),
-            timeout_graceful_shutdown=10,
-            ssl_certfile=bind.tls_cert,
-            ssl_keyfile=bind.tls_key,
-        )
+    limits, drain = config.limits, getattr(app, "drain", None)
+    settings = uvicorn.Config(
+        app,
+        http=protocol(limits.receive, limits.connections),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=max(1, round(limits.idle)),
+        timeout_graceful_shutdown=_AFTER_DRAIN if drain else 10,
+        ssl_certfile=bind.tls_cert,
+        ssl_keyfile=bind.tls_key,
     )
+    return Server(settings, drain, config.drain) if isinstance(drain, Drain) else uvicorn.Server(settings)
 
 
 def listen(bind: Bind) -> socket.socket:
-    """The socket. Raises UsageError."""
+    """The socket. Raises UsageError, also for a certificate that TLS cannot use."""
+    if bind.tls_cert and bind.tls_key:
+        _check_pair(bind.tls_cert, bind.tls_key)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(bind.host, bind.port, type=socket.SOCK_STREAM)[0]
         # asyncio switches Nagle's delay off only where the protocol is named: 40 ms of each answer.

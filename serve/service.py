@@ -1,8 +1,7 @@
 """What the gateway does for a request: who asks, may they, what do they ask, and the answer whole or in pieces."""
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ from starlette.requests import Request
 
 from aiflow.agents.spent import bill
 from aiflow.errors import AiflowError, DeadlineError
+from aiflow.graphs.steps import ran
 from aiflow.serve import refusal
 from aiflow.serve.config import Allowance, Config
 from aiflow.serve.exchange import Exchange, Present
@@ -21,9 +21,11 @@ from aiflow.serve.logs import log
 from aiflow.serve.models import Model
 from aiflow.serve.outcome import Outcome, costs, usage
 from aiflow.serve.pictures import turns
+from aiflow.serve.prompts import Talks, answers
 from aiflow.serve.reading import Receive, check_type, header, read_body
 from aiflow.serve.refusal import Refusal
-from aiflow.serve.replies import Form, event, model_card
+from aiflow.serve.replies import Form, model_card
+from aiflow.serve.stream import Stream
 from aiflow.types import Message
 
 
@@ -33,7 +35,7 @@ class Ask:
 
     exchange: Exchange
     model: Model
-    talk: Sequence[Message]
+    talks: Talks  # several prompts of one request
     given: Mapping[str, Any]
     form: Form
     stream: bool
@@ -68,19 +70,8 @@ class Service:
         exchange.route = route
         if self._ring is None:
             return self._config.allowance
-        scheme, _, given = header(request.scope["headers"], b"authorization").partition(" ")
-        key = self._ring.find(given.strip()) if scheme.lower() == "bearer" and given else None
-        if key is None:
-            message = "a valid API key is needed: send it as 'Authorization: Bearer KEY'."
-            headers = {"www-authenticate": "Bearer"}
-            raise Refusal(401, message, code="invalid_api_key", headers=headers)
-        exchange.caller = key.name
-        common = self._config.allowance
-        return Allowance.model_construct(
-            requests_per_minute=key.requests_per_minute or common.requests_per_minute,
-            tokens_per_minute=key.tokens_per_minute or common.tokens_per_minute,
-            concurrency=key.concurrency or common.concurrency,
-        )
+        exchange.caller, allowance = identify(self._ring, request.scope["headers"], self._config.allowance)
+        return allowance
 
     async def chat(self, request: Request) -> App:
         """``POST /v1/chat/completions``."""
@@ -93,15 +84,16 @@ class Service:
         elif body.top_logprobs:
             raise Refusal(400, "top_logprobs needs logprobs: true.", code="invalid_value", param="top_logprobs")
         wanted = (body.top_logprobs or 0) if body.logprobs else None
-        return await self._reply(request, self._ask(request, body, talk, extra, wanted))
+        return await self._reply(request, self._ask(request, body, (talk,), extra, wanted))
 
     async def completion(self, request: Request) -> App:
         """``POST /v1/completions``."""
         allowance = self.enter(request, "completion")
         body = read(Completion, await self._body(request, allowance))
-        if not body.text.strip():  # by Python's idea of white space, which is wider than a pattern's
-            raise Refusal(400, "the prompt is empty; write one.", code="empty_message", param="prompt")
-        return await self._reply(request, self._ask(request, body, (Message("user", body.text),), {}, None))
+        if not all(map(str.strip, body.texts)):  # by Python's idea of white space, which is wider than a pattern's
+            raise Refusal(400, "a prompt is empty; write one.", code="empty_message", param="prompt")
+        talks = [(Message("user", text),) for text in body.texts]
+        return await self._reply(request, self._ask(request, body, talks, {}, None))
 
     async def _body(self, request: Request, allowance: Allowance) -> bytes:
         exchange, limits = Exchange.of(request.scope), self._config.limits
@@ -109,9 +101,7 @@ class Service:
         exchange.slot = self._desk.admit(exchange.caller, allowance)
         return await read_body(request.receive, request.scope["headers"], limits.body, limits.receive)
 
-    def _ask(
-        self, request: Request, body: Sampling, talk: Sequence[Message], extra: dict[str, Any], wanted: int | None
-    ) -> Ask:
+    def _ask(self, request: Request, body: Sampling, talks: Talks, extra: dict[str, Any], wanted: int | None) -> Ask:
         exchange = Exchange.of(request.scope)
         model = self._models.get(body.model)
         if model is None:
@@ -122,13 +112,13 @@ class Service:
             message = "log-probabilities are those of greedy answers; set temperature to 0."
             raise Refusal(400, message, code="unsupported_parameter", param="logprobs")
         assert exchange.slot is not None
-        exchange.slot.reserve(given.get("max_tokens", model.default.max_tokens))
+        exchange.slot.reserve(given.get("max_tokens", model.default.max_tokens) * len(talks))
         if self._log_prompts:
-            log.info("%s asks %s", exchange.id, [f"{turn.role}: {turn.text}" for turn in talk])
+            log.info("%s asks %s", exchange.id, [f"{turn.role}: {turn.text}" for talk in talks for turn in talk])
         return Ask(
             exchange=exchange,
             model=model,
-            talk=talk,
+            talks=talks,
             given=given,
             form=Form(exchange.id, body.model, chat=isinstance(body, Chat), logprobs=wanted),
             stream=bool(body.stream),
@@ -137,17 +127,18 @@ class Service:
 
     async def _reply(self, request: Request, ask: Ask) -> App:
         bill.set(ask.exchange.bill)
+        ran.set(ask.exchange.steps)
         if ask.stream:
             return Stream(self, ask)
         try:
             async with Present(request.receive, self._config.deadline):
-                outcome = await ask.model.answer(ask.talk, ask.given)
+                outcomes = await answers(ask.model, ask.talks, ask.given, ask.exchange.bill)
         except (AiflowError, TimeoutError) as error:
             raise self.refused(ask, error) from None
-        self.ended(ask, outcome)
-        answers = ask.exchange.bill
-        content = ask.form.whole(outcome, usage(answers), costs(answers, outcome.marks))
-        return Whole(content)
+        for outcome in outcomes:
+            self.ended(ask, outcome)
+        spent = ask.exchange.bill
+        return Whole(ask.form.whole(outcomes, usage(spent), costs(spent, ask.exchange.marks)))
 
     def refused(self, ask: Ask, error: AiflowError | TimeoutError) -> Refusal:
         """What the caller is told; the log says which kind of error it was."""
@@ -160,7 +151,7 @@ class Service:
 
     def ended(self, ask: Ask, outcome: Outcome) -> None:
         """Notes how it went."""
-        ask.exchange.marks = outcome.marks
+        ask.exchange.marks = [*ask.exchange.marks, *outcome.marks]
         if self._log_prompts:
             log.info("%s answers %r", ask.exchange.id, outcome.text)
 
@@ -168,6 +159,25 @@ class Service:
     def deadline(self) -> float:
         """Seconds for an answer."""
         return self._config.deadline
+
+    @property
+    def keep_alive(self) -> float | None:
+        """Seconds of silence in a stream before a comment; None: there are none."""
+        return self._config.keep_alive
+
+
+def identify(ring: Ring, headers: Any, common: Allowance) -> tuple[str, Allowance]:
+    """The name of the key that a request bears, and what it may use. Raises Refusal (401)."""
+    scheme, _, given = header(headers, b"authorization").partition(" ")
+    key = ring.find(given.strip()) if scheme.lower() == "bearer" and given else None
+    if key is None:
+        message = "a valid API key is needed: send it as 'Authorization: Bearer KEY'."
+        raise Refusal(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
+    return key.name, Allowance.model_construct(
+        requests_per_minute=key.requests_per_minute or common.requests_per_minute,
+        tokens_per_minute=key.tokens_per_minute or common.tokens_per_minute,
+        concurrency=key.concurrency or common.concurrency,
+    )
 
 
 class Whole:
@@ -181,50 +191,6 @@ class Whole:
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(self._body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": self._body})
-
-
-class Stream:
-    """An answer in server-sent events. What fails before the first piece has a status; later it is an event."""
-
-    def __init__(self, service: Service, ask: Ask) -> None:
-        self._service, self._ask = service, ask
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Sends it."""
-        started = False
-        try:
-            async with (
-                Present(receive, self._service.deadline),
-                aclosing(self._ask.model.stream(self._ask.talk, self._ask.given)) as pieces,
-            ):
-                async for piece in pieces:
-                    head = b"" if started else await self._start(send)
-                    started = True
-                    await send(_more(head + self._event(piece)))
-        except (AiflowError, TimeoutError) as error:
-            refused = self._service.refused(self._ask, error)
-            if not started:
-                raise refused from None
-            self._ask.exchange.status = refused.status
-            await send(_more(event({"error": refused.error}, "error")))
-        await send({"type": "http.response.body", "body": b""})
-
-    async def _start(self, send: Send) -> bytes:
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        return self._ask.form.first()
-
-    def _event(self, piece: str | Outcome) -> bytes:
-        if isinstance(piece, str):
-            return self._ask.form.piece(piece)
-        self._service.ended(self._ask, piece)
-        answers = self._ask.exchange.bill
-        extra = costs(answers, piece.marks)
-        return self._ask.form.last(piece, usage(answers), extra, include_usage=self._ask.include_usage)
-
-
-def _more(body: bytes) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": body, "more_body": True}
 
 
 def _unknown() -> Refusal:

@@ -40,6 +40,8 @@ LONG = (
     "agents/test_decoding_faults.py",
     "bench/collaborations/test_recorded.py",
     "core/test_cli.py",
+    "core/test_batch_cli.py",
+    "graphs/test_batch_kills.py",
 )
 """Groups that take long, the longest first."""
 

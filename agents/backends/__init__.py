@@ -1,7 +1,8 @@
 """Where an agent's tokens come from: a model string says which back end, options say how.
 
 ``aiflow:nano/math``, ``./family#2:0.75`` (a member of a family), ``Qwen/Qwen2.5-0.5B-Instruct``, ``./folder`` ->
-``transformers``; ``aiflow:motion#ins``, ``./pipeline#ins`` (a part of a diffusion pipeline) -> ``diffusion``;
+``transformers``; ``blocks:aiflow:nano/base`` (those of its blocks that it is told to hold) -> ``blocks``;
+``aiflow:motion#ins``, ``./pipeline#ins`` (a part of a diffusion pipeline) -> ``diffusion``;
 ``https://host/v1#model`` -> ``openai``; ``replay:answers.jsonl#model`` -> ``replay``; ``scripted:echo`` ->
 ``scripted``. Nothing heavy is imported before it is used.
 """
@@ -22,7 +23,7 @@ from aiflow.errors import InputError, UnknownModelError
 
 FORMS = (
     "a path, a Hugging Face id, aiflow:nano/<name> (of a family also <path>#<member>), aiflow:motion#<part> (depth, "
-    "video), https://host/v1#<model>, replay:<file>#<model> or scripted:"
+    "video), blocks:<path or aiflow:nano/...>, https://host/v1#<model>, replay:<file>#<model> or scripted:"
 )
 TRANSFORMERS = ("device", "dtype", "max_batch", "threads", "max_context", "seed")
 """The options of ``TransformersBackend``, known without importing torch."""
@@ -32,6 +33,7 @@ _CLASS = {
     "diffusion": "DiffusionBackend",
     "openai": "OpenAIBackend",
     "replay": "ReplayBackend",
+    "blocks": "BlocksBackend",
 }
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -43,7 +45,7 @@ def kind(model: Any) -> str:
     scheme, colon, rest = model.partition(":")
     if colon and scheme in ("http", "https"):
         return "openai"
-    if colon and scheme in ("replay", "scripted"):
+    if colon and scheme in ("replay", "scripted", "blocks"):
         return scheme
     if colon and scheme == "aiflow" and re.fullmatch(r"nano/[\w.-]+(#[\w.:-]+)?", rest):
         return "transformers"
@@ -76,7 +78,9 @@ def check(model: str, options: Mapping[str, Any], *, here: bool = True) -> None:
     known(options, _names(which), f"the {which} back end")
     if not here:
         return
-    if which == "diffusion":
+    if which == "blocks":
+        _check_weights(model.removeprefix("blocks:"))
+    elif which == "diffusion":
         parties.check(model)
     elif which != "transformers":
         create(model, **options)  # reads its data and its key, connects to nobody

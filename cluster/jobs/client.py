@@ -9,6 +9,8 @@ import contextlib
 import json
 import logging
 import os
+import re
+import secrets
 import shlex
 import shutil
 import tempfile
@@ -35,6 +37,7 @@ class Job:
 
     The topology lies in that folder too, as ``TOPOLOGY``, for ``aiflow.connect(TOPOLOGY, address="auto")``.
     ``cpus``, ``gpus`` and ``resources`` are for the job's own process; agents ask for theirs when they are placed.
+    ``name``: what runs, in a word; the job's id begins with it.
     """
 
     command: Sequence[str]
@@ -46,6 +49,7 @@ class Job:
     gpus: float = 0.0
     resources: Mapping[str, float] = field(default_factory=dict)
     weights: bool = True
+    name: str = "job"
 
 
 class Jobs:
@@ -83,6 +87,8 @@ class Jobs:
                 environment["pip"] = list(job.pip)
             id: str = self._client.submit_job(
                 entrypoint=shlex.join(job.command),
+                submission_id=f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', job.name)[:40]}-{secrets.token_hex(4)}",
+                metadata={"name": job.name, "nodes": ", ".join(job.topology.nodes) if job.topology else ""},
                 runtime_env=environment,
                 entrypoint_num_cpus=job.cpus or None,
                 entrypoint_num_gpus=job.gpus or None,

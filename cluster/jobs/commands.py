@@ -25,14 +25,15 @@ def describe(target: str, arguments: Sequence[str], topology: Topology | None, f
         if not path.exists():
             raise UsageError(f"{str(path)!r} does not exist; submit FILE.py, FILE.py:NAME or 'home'.")
     if target != HOME and not name:
-        return Job(command=["python", Path(file).name, *arguments], files=[*ships, *files], topology=topology)
+        command = ["python", Path(file).name, *arguments]
+        return Job(command=command, files=[*ships, *files], topology=topology, name=Path(file).stem)
     if topology is None:
         raise UsageError(f"graph {target!r} needs --topology FILE, to know which nodes it runs on.")
     if len(arguments) != 1:
         raise InputError(f"a graph takes one question, got {len(arguments)} arguments; write: -- 'What is 12 + 30?'")
     graph = target if target == HOME else f"{Path(file).name}:{name}"
     command = ["python", "-m", "aiflow.running_job", graph, TOPOLOGY, arguments[0]]
-    return Job(command=command, files=[*ships, *files], topology=topology)
+    return Job(command=command, files=[*ships, *files], topology=topology, name=name or HOME)
 
 
 def submit(

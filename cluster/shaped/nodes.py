@@ -27,6 +27,7 @@ _HEALTH = {
     "health_check_period_ms": 1000,
     "health_check_timeout_ms": 5000,  # more than a full queue on a link, or a busy link would look like a dead node
     "health_check_failure_threshold": 3,
+    "gcs_rpc_server_reconnect_timeout_s": 300,  # for so long nodes and drivers wait for a lost head to come back
     **PATIENT,
 }
 
@@ -34,7 +35,8 @@ _HEALTH = {
 class RayNodes:
     """Ray's processes on the nodes of ``cluster``; ``head`` is a node of the best tier unless named.
 
-    ``cpus`` and ``store`` (bytes) are of each node; without ``dashboard`` it starts sooner, but takes no jobs.
+    ``cpus`` and ``store`` (bytes) are of each node; without ``dashboard`` it starts sooner, but takes no jobs. What the
+    head knows lies in a file, so that one that was lost and started again knows the nodes and actors that lived on.
     """
 
     def __init__(
@@ -81,6 +83,8 @@ class RayNodes:
         """Starts Ray on one node, also anew. Raises ClusterError with the end of what Ray said."""
         folder = scratch(self.cluster.name) / str(list(self.cluster.hosts).index(name))
         folder.mkdir(parents=True, exist_ok=True)
+        # Ray takes this and the other nodes' processes, which it sees, for a head that still runs.
+        (folder / "ray_current_cluster").unlink(missing_ok=True)
         log = folder / "start.log"
         command = self.cluster.command(name, sys.executable, "-m", "ray.scripts.scripts", *self._options(name, folder))
         with log.open("wb") as out:
@@ -90,7 +94,7 @@ class RayNodes:
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=out,
-                    env=self.environment(name),
+                    env={**self.environment(name), **(self._memory() if name == self.head else {})},
                     timeout=deadline,
                     check=False,
                     cwd="/",
@@ -139,6 +143,12 @@ class RayNodes:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RUNTIME_ENV_RETRY_TIMES": "1",  # what a job cannot have, it is told at once, not after three tries
         }
+
+    def _memory(self) -> dict[str, str]:
+        """Where the head keeps what it knows (Ray's embedded store; by default a lost head is a lost cluster)."""
+        path = scratch(self.cluster.name) / "head"
+        path.mkdir(parents=True, exist_ok=True)
+        return {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(path)}
 
     def _options(self, name: str, folder: Path) -> list[str]:
         host, node = self.cluster.host(name), self.cluster.topology.nodes[name]

@@ -1,15 +1,17 @@
 """Async functions and agents as LangGraph nodes that run under ``invoke`` as well as ``ainvoke``."""
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from aiflow import aio
+from aiflow import aio, tracing
 from aiflow.agents.interface import Asks
 from aiflow.graphs.blocks.attempt import tell
 from aiflow.graphs.blocks.writer import writer
+from aiflow.graphs.steps import Ran, ran
 from aiflow.types import Options, conversation
 
 Update = dict[str, Any]
@@ -26,7 +28,19 @@ class Node(Runnable[Any, Update]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:  # noqa: ARG002
         """Runs the step on ``input``, the state."""
-        return await self.step(input)
+        rows = ran.get()
+        if rows is None and not tracing.on():
+            return await self.step(input)
+        began, error = time.perf_counter(), ""
+        try:
+            with tracing.span(f"step {self.name}", {"aiflow.step": self.name}):
+                return await self.step(input)
+        except Exception as raised:
+            error = type(raised).__name__
+            raise
+        finally:
+            if rows is not None:
+                rows.append(Ran(step=str(self.name), seconds=time.perf_counter() - began, error=error))
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Update:
         """Like ``ainvoke``, for synchronous code."""

@@ -12,14 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
+from aiflow.cli_batch import batch
 from aiflow.cli_bench import Json, Seed, bench
 from aiflow.cli_cluster import add_clusters
 from aiflow.cli_diffusion import add_training, demo
 from aiflow.cli_familial import familial
 from aiflow.cli_plan import plan
-from aiflow.cli_serve import serve
+from aiflow.cli_serve import Traces, mcp, serve
 from aiflow.cli_suites import suites
 from aiflow.cli_tofc import tofc
+from aiflow.cli_top import top
 from aiflow.errors import AiflowError, UsageError
 
 GraphOption = Annotated[
@@ -38,7 +40,10 @@ app.add_typer(train, name="train")
 app.add_typer(familial, name="familial")
 app.add_typer(tofc, name="tofc")
 app.command("plan")(plan)
+app.command("batch")(batch)
 app.add_typer(serve, name="serve")
+app.command("mcp")(mcp)
+app.command("top")(top)
 
 
 @app.command()
@@ -48,10 +53,13 @@ def run(
     graph: GraphOption = "home",
     topology: TopologyOption = "home",
     trace: Annotated[bool, typer.Option(help="Show each step: who, how long, how many bytes.")] = False,
+    traces: Traces = None,
 ) -> None:
     """Ask one question of a graph of agents."""
-    from aiflow import running
+    from aiflow import running, tracing
 
+    if traces:
+        tracing.start(traces)
     running.ask(question, images=image or [], graph=graph, topology=topology, trace=trace)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aiflow.cli_bench import Count, Json, bench
+from aiflow.cli_bench import Count, Json, Seed, bench
 
 Name = Annotated[str | None, typer.Option(help="Which cluster; not needed if there is only one.")]
 PASS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -117,12 +117,43 @@ def bench_links(
     links.main(quick=quick, repeats=repeats, json=json)
 
 
+@bench.command("partition")
+def bench_partition(
+    requests: Annotated[int, typer.Option(min=1, help="With nodes lost at random places.")] = 60,
+    kills: Annotated[int, typer.Option(min=1, help="Of processes, on the wall clock.")] = 4,
+    seed: Seed = 0,
+    quick: Annotated[bool, typer.Option(help="A fifth of it.")] = False,
+    json: Json = False,
+) -> None:
+    """A model's blocks over several weak nodes: texts with nodes lost, bytes, seconds, memory, time to recover."""
+    from aiflow.bench import partition
+
+    partition.main(requests=requests, kills=kills, seed=seed, quick=quick, json=json)
+
+
 @bench.command("jobs")
 def bench_jobs(repeats: Count = 3, json: Json = False) -> None:
     """Submit, log, result and cancel of jobs on a separate head without aiflow, and how soon errors are told."""
     from aiflow.bench.cluster import jobs as measured
 
     measured.main(repeats=repeats, json=json)
+
+
+@bench.command("chaos")
+def bench_chaos(
+    requests: Annotated[int, typer.Option(min=20, help="How many are answered.")] = 500,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="KIND=COUNT: actor, node, link, head, driver, cluster.")
+    ] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 8,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Keep journals, answers and logs in this folder.")] = None,
+    json: Json = False,
+) -> None:
+    """Requests while actors, nodes, links, the head and the driver are killed: lost, doubled, mixed up, wrong."""
+    from aiflow.bench import chaos
+
+    chaos.main(requests=requests, faults=fault or (), parallel=parallel, seed=seed, out=out, json=json)
 
 
 Address = Annotated[str | None, typer.Option(help="The dashboard: http://HEAD:8265 (default: RAY_API_SERVER_ADDRESS).")]

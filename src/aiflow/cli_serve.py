@@ -9,6 +9,9 @@ from aiflow.cli_bench import Json, Seed, bench
 
 KeysFile = Annotated[Path, typer.Option("--file", help="The file of hashes; `keys` in the configuration names it.")]
 KEYS = Path("keys.json")
+Traces = Annotated[
+    str | None, typer.Option(help="Send OpenTelemetry spans to http://COLLECTOR:4318, or write them into this file.")
+]
 
 
 class _Serve(typer.core.TyperGroup):
@@ -39,10 +42,14 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="No line of log for each request.")] = False,
     ray_serve: Annotated[bool, typer.Option("--ray-serve", help="On Ray Serve, for scale.")] = False,
     replicas: Annotated[int, typer.Option(min=1, help="Of the gateway on Ray Serve.")] = 1,
+    traces: Traces = None,
 ) -> None:
     """Serve the agents and graphs of CONFIG as models of an OpenAI-compatible interface."""
+    from aiflow import tracing
     from aiflow.serve.server import Bind
 
+    if traces:
+        tracing.start(traces, prompts=log_prompts)
     bind = Bind(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, insecure=insecure)
     if ray_serve:
         from aiflow.serve import ray_serve as scaled
@@ -52,6 +59,28 @@ def run(
         from aiflow.serve import server
 
         server.serve(config, bind, log_prompts=log_prompts, quiet=quiet)
+
+
+def mcp(
+    config: Annotated[str, typer.Argument(help="A YAML file of topology, agents and graphs; 'home' ships.")],
+    http: Annotated[bool, typer.Option("--http", help="Over streamable HTTP instead of stdin and stdout.")] = False,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8001,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Let others reach it without keys or TLS.")] = False,
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts and answers to the log.")] = False,
+    traces: Traces = None,
+) -> None:
+    """Serve the agents and graphs of CONFIG as tools of the Model Context Protocol (MCP)."""
+    from aiflow import tracing
+    from aiflow.serve.mcp import run as serving
+    from aiflow.serve.server import Bind
+
+    if traces:
+        tracing.start(traces, prompts=log_prompts)
+    bind = Bind(host=host, port=port, tls_cert=tls_cert, tls_key=tls_key, insecure=insecure)
+    serving.main(config, bind if http else None, log_prompts=log_prompts)
 
 
 @key.command("new")

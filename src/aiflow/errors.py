@@ -26,7 +26,8 @@ AiflowError
     ├── DeadlineError (TimeoutError)  no answer within the deadline
     ├── BackendError             the model behind it failed or refused
     │   └── BackendUnavailableError  it could not be reached
-    └── QuorumError              fewer agents answered than the quorum asks for
+    ├── QuorumError              fewer agents answered than the quorum asks for
+    └── UnfinishedError          what is left of a model's nodes cannot finish an answer; it has what was said
 """
 
 from difflib import get_close_matches
@@ -146,6 +147,14 @@ class BackendUnavailableError(BackendError):
 
 class QuorumError(AgentError):
     """Fewer agents answered than the quorum asks for."""
+
+
+class UnfinishedError(AgentError):
+    """What is left of a model's nodes cannot finish an answer; ``answer`` is what was said so far."""
+
+    def __init__(self, message: str, agent: str = "", answer: Any = None) -> None:
+        super().__init__(message, agent)
+        self.answer = answer
 
 
 def suggest(value: str, valid: list[str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aiflow import tracing
 from aiflow.agents.home import home_topology
 from aiflow.errors import InputError
 from aiflow.graphs.opening import check, open_graph
@@ -22,7 +23,9 @@ def ask(question: str, *, images: Sequence[Path], graph: str, topology: str, tra
         raise InputError("the question is empty; pass some text.")
     check(graph)
     with _connect(topology) as cluster:
-        state = open_graph(graph, cluster).invoke({"messages": [message]})
+        opened = open_graph(graph, cluster)
+        with tracing.span(f"run {graph}", {"aiflow.graph": graph}):
+            state = opened.invoke({"messages": [message]})
     print(state["messages"][-1].content)
     for step in state.get("trace", []) if trace else []:
         sent = show_bytes(sum(step.get("bytes", {}).values()))

@@ -188,6 +188,7 @@ class Delta:
 class Answer:
     """A whole answer. ``seconds`` is what the asker waited, links included; ``bytes`` what crossed each link.
 
+    ``agent`` and ``node``: who answered, and where, as far as that is one place.
     ``logprobs``: where ``Options.top_logprobs`` asked for them, the likeliest tokens at each place as (text, natural
     logarithm of the probability before temperature and ``top_p``), the likeliest first.
     """
@@ -196,6 +197,7 @@ class Answer:
     finish: Finish = "stop"
     usage: Usage = field(default_factory=Usage)
     agent: str = ""
+    node: str = ""
     seconds: float = 0.0
     bytes: Mapping[str, int] = field(default_factory=dict)
     logprobs: tuple[tuple[tuple[str, float], ...], ...] = ()

@@ -124,6 +124,7 @@ def test_what_a_user_names_becomes_a_command(tmp_path: Path) -> None:
     job = commands.describe(f"{script}:graph", ["why?"], PAIR, [])
     assert job.command == ["python", "-m", "aiflow.running_job", "main.py:graph", client.TOPOLOGY, "why?"]
     assert job.files == [script]
+    assert (job.name, commands.describe(str(script), [], None, []).name) == ("graph", "main")
     with client._folder(job) as folder:
         assert Topology.load(folder / client.TOPOLOGY).nodes == PAIR.nodes
         assert (folder / "main.py").exists()

@@ -27,6 +27,24 @@ with Runtime.start(Topology.load(sys.argv[1]).model_copy(update={"address": "aut
     print(ray.get_runtime_context().get_node_id() in runtime.nodes()["cloud"].ray_nodes)
 """
 
+SURVIVOR = """
+import sys, time, ray
+from aiflow.cluster import Runtime, Topology
+class Counter:
+    def __init__(self): self.count = 0
+    def add(self):
+        self.count += 1
+        return self.count
+with Runtime.start(Topology.load(sys.argv[1]).model_copy(update={"address": "auto"})) as runtime:
+    counter = runtime.place(Counter, "phone")
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(ray.get(counter.add.remote(), timeout=5), flush=True)
+        if line.strip() == "new":
+            there = runtime.place(Counter, "cloud")
+            print("new", ray.get(there.add.remote(), timeout=60), flush=True)
+"""
+
 
 def _allowed() -> bool:
     try:
@@ -67,3 +85,35 @@ def test_an_actor_behind_a_shaped_link(cluster: ShapedCluster) -> None:
     assert cluster.pids("phone") == []
     nodes.start_node("phone", deadline=100)
     assert "phone" in nodes.joined(2, 60)
+
+
+@pytest.mark.skipif(not _allowed(), reason="needs Linux, root and iproute2")
+@pytest.mark.timeout(400)
+def test_actors_live_on_without_their_head(cluster: ShapedCluster) -> None:
+    nodes = RayNodes(cluster, dashboard=False)
+    nodes.start(deadline=150)
+    command = cluster.command("phone", sys.executable, "-c", SURVIVOR, TEXT)
+    driver = subprocess.Popen(
+        command, env=nodes.environment("phone"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def ask(word: str = "") -> str:
+        assert driver.stdin is not None
+        assert driver.stdout is not None
+        driver.stdin.write(f"{word}\n")
+        driver.stdin.flush()
+        return driver.stdout.readline().strip()
+
+    try:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "ready\n"
+        assert ask() == "1"
+        nodes.stop_node("cloud")
+        assert [ask() for _ in range(3)] == ["2", "3", "4"]
+        nodes.start_node("cloud", deadline=100)
+        assert nodes.joined(2, 60) == ["cloud", "phone"]
+        assert ask("new") == "5"  # the same actor, with its state
+        assert driver.stdout.readline() == "new 1\n"
+    finally:
+        driver.kill()
+        driver.wait(30)

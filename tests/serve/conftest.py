@@ -32,11 +32,11 @@ TEAM = {"server": "hub", "devices": ["math", "dead"], "select": "all", "deadline
 
 
 class Served:
-    """A running gateway: its address, and the agents behind it."""
+    """A running gateway: its address, the agents behind it, and its web server."""
 
-    def __init__(self, port: int, cluster: Deployment) -> None:
-        self.port, self.cluster = port, cluster
-        self.root = f"http://127.0.0.1:{port}"
+    def __init__(self, port: int, cluster: Deployment, server: Any, scheme: str = "http") -> None:
+        self.port, self.cluster, self.server = port, cluster, server
+        self.root = f"{scheme}://127.0.0.1:{port}"
         self.url = f"{self.root}/v1"
 
     def totals(self, name: str) -> Any:
@@ -46,20 +46,23 @@ class Served:
 
 
 @contextmanager
-def serving(tmp_path: Path, *, log_prompts: bool = False, **config: Any) -> Iterator[Served]:
-    """Runs a gateway on a free port."""
+def serving(
+    tmp_path: Path, *, log_prompts: bool = False, tls: tuple[Path, Path] | None = None, **config: Any
+) -> Iterator[Served]:
+    """Runs a gateway on a free port; ``tls``: its certificate and key."""
     data = {"topology": HOME, "local": True, "emulate": False, "agents": AGENTS, "folder": tmp_path, **config}
     settings = Config(**data)
     app, cluster = build(settings, log_prompts=log_prompts)
-    bind = Bind(port=0)
+    bind = Bind(port=0, tls_cert=tls[0], tls_key=tls[1]) if tls else Bind(port=0)
     listener = listen(bind)
+    port = listener.getsockname()[1]  # the socket may be closed when the test ends it
     server = web_server(app, settings, bind)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()
     try:
         while not server.started and thread.is_alive():
             threading.Event().wait(0.01)
-        yield Served(listener.getsockname()[1], cluster)
+        yield Served(port, cluster, server, "https" if tls else "http")
     finally:
         server.should_exit = True
         thread.join(20)

@@ -9,12 +9,14 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from aiflow import aio
 from aiflow.cli import app
 from aiflow.errors import UsageError
 from aiflow.serve import ray_serve
 from aiflow.serve.config import Config
 from aiflow.serve.opening import open_models
 from aiflow.serve.server import Bind
+from aiflow.types import Message
 
 SMALL = "topology: {nodes: {here: cloud}}\nlocal: true\nagents: {echo: {node: here, model: 'scripted:echo'}}\n"
 BASE = {"topology": {"nodes": {"here": "cloud"}}, "local": True}
@@ -27,6 +29,9 @@ ECHO = {"echo": {"node": "here", "model": "scripted:echo"}}
         ({}, "there is nothing to serve"),
         ({"agent": ECHO}, "agent: unknown key; did you mean 'agents'?"),
         ({"agents": {"a": {"node": "here"}}}, "model: missing"),
+        ({"agents": {"a": {"model": "scripted:"}}}, "needs node, or nodes"),
+        ({"agents": {"a": {"node": "here", "nodes": "cloud", "model": "scripted:"}}}, "needs node, or nodes"),
+        ({"agents": {"a": {"node": "here", "patience": 2, "model": "scripted:"}}}, "patience belongs to a role"),
         ({"agents": ECHO, "graphs": {"echo": {"build": "home"}}}, "echo names an agent and a graph"),
         ({"graphs": {"g": {}}}, "a graph needs build, or server and devices"),
         ({"graphs": {"g": {"build": "home", "select": 3}}}, "select cannot be used with build"),
@@ -45,6 +50,7 @@ def test_what_cannot_be_read(data, words):
     [
         ({"agents": {"a": {"node": "nowhere", "model": "scripted:echo"}}}, "'nowhere' is no node"),
         ({"agents": {"a": {"node": "here", "model": "scripted:echo", "backend": {"dly": 1}}}}, "no option 'dly'"),
+        ({"agents": {"a": {"nodes": "device", "model": "scripted:echo"}}}, "nodes='device' names none"),
         ({"agents": {"a": {"node": "here", "model": "scripted:", "backend": {"about": "x"}}}}, "multiple values"),
         ({"agents": ECHO, "graphs": {"g": {"server": "echo", "devices": ["ecko"]}}}, "there is no agent 'ecko'"),
         ({"agents": ECHO, "graphs": {"g": {"build": "nowhere.py:graph"}}}, "not FILE.py:NAME of an existing file"),
@@ -55,6 +61,24 @@ def test_what_cannot_be_read(data, words):
 def test_what_cannot_be_opened(data, words):
     with pytest.raises(UsageError, match=words):
         open_models(Config(**{**BASE, **data}))
+
+
+def test_a_role_is_one_model():
+    nodes = {"nodes": {"phone": "device", "laptop": "device", "hub": "cloud"}, "links": []}
+    nodes["links"] = [{"between": ["device", "cloud"], "rate": "1 MB/s"}]
+    agents = {
+        "echo": {"nodes": "device", "model": "scripted:echo", "patience": 5},
+        "hub": {**ECHO["echo"], "node": "hub"},
+    }
+    graphs = {"team": {"server": "hub", "devices": ["echo"], "select": "all", "revise": False}}
+    cluster, models = open_models(Config(topology=nodes, local=True, emulate=False, agents=agents, graphs=graphs))
+    with cluster:
+        assert list(models) == ["team", "hub", "echo"]
+        assert list(cluster.agents) == ["echo@phone", "echo@laptop", "hub"]
+        asked = aio.run(models["echo"].answer([Message("user", "well")], {}))
+        assert asked.text == "well"
+        assert "well" in aio.run(models["team"].answer([Message("user", "well")], {})).text
+        assert cluster.roles["echo"].spent.answers == 2
 
 
 def test_files(tmp_path):

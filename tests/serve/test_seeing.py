@@ -62,6 +62,7 @@ def test_the_documentation_names_every_path_and_its_errors(served):
         "/v1/completions",
         "/health",
         "/metrics",
+        "/status",
     }
     chat = document["paths"]["/v1/chat/completions"]["post"]
     assert {"200", "400", "404", "408", "413", "415", "429", "502", "503", "504"} <= set(chat["responses"])
