@@ -11,7 +11,15 @@ import pytest
 from aiflow.agents.deployment import Deployment
 from aiflow.agents.replicas import Role
 from aiflow.agents.replicas.balance import Balance
-from aiflow.errors import AgentDiedError, BackendError, ClusterError, DeadlineError, InputError, TopologyError
+from aiflow.errors import (
+    AgentDiedError,
+    BackendError,
+    ClusterError,
+    DeadlineError,
+    InputError,
+    PlacementError,
+    TopologyError,
+)
 from aiflow.types import Answer
 
 
@@ -255,3 +263,26 @@ def test_balance() -> None:
     assert balance.wakes({"a"}) == 8.0
     balance.answered("b", 1.0)
     assert (balance.loads["b"].failures, balance.loads["b"].well) == (0, True)
+
+
+async def test_a_node_that_comes_later_gets_its_replica(here: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiflow.agents.replicas.role.LOOK", 0.0)
+    place, there = Deployment.agent, {"phone"}
+
+    def agent(self: Deployment, name: str, *, node: str, **how: Any) -> Any:
+        if node not in there:
+            raise PlacementError(f"no Ray node offers {node!r}")
+        return place(self, name, node=node, **how)
+
+    monkeypatch.setattr(Deployment, "agent", agent)
+    role = here.role("echo", nodes="device", model="scripted:echo")
+    assert list(role.replicas) == ["echo@phone"]
+    assert (await role.ask("well")).text == "well"
+    there.add("laptop")
+    async with asyncio.timeout(10):
+        while "echo@laptop" not in role.replicas:
+            assert (await role.ask("well")).text == "well"
+            await asyncio.sleep(0.01)
+    with pytest.raises(PlacementError, match="'hub'"):
+        here.role("other", nodes=["hub"], model="scripted:echo")
+    assert list(here.roles) == ["echo"]
