@@ -15,7 +15,7 @@ WINDOW = 10
 def compare(asked: Sequence[str], calm: Run, rough: Run) -> dict[str, Any]:
     """Counts over the ids in ``asked``: lost, doubled, mixed (another request's text), wrong_text (no request's)."""
     expected = {line["id"]: line.get("answer") for line in calm.lines}
-    others = set(expected.values())
+    others = Counter(expected.values())
     found = Counter(line["id"] for line in rough.lines)
     texts = {line["id"]: line.get("answer") for line in rough.lines}
     wrong = [id for id in asked if texts.get(id) is not None and texts[id] != expected[id]]
@@ -26,8 +26,15 @@ def compare(asked: Sequence[str], calm: Run, rough: Run) -> dict[str, Any]:
         "mixed": sum(texts[id] in others for id in wrong),
         "wrong_text": sum(texts[id] not in others for id in wrong),
         "strangers": len(set(found) - set(asked)),
-        "distinct_texts": len(others),
+        "swap_seen": _swap_seen(others),
     }
+
+
+def _swap_seen(texts: Counter[Any]) -> float:
+    """The share of pairs of requests that have different texts, so that a mix-up of the two would be seen."""
+    total = texts.total()
+    alike = sum(count * (count - 1) for count in texts.values())
+    return round(1 - alike / max(1, total * (total - 1)), 4)
 
 
 def rate(run: Run) -> float:

@@ -26,7 +26,7 @@ def test_each_mishap_is_seen() -> None:
     calm = _run({id: f"text {id}" for id in IDS})
     good = {line["id"]: line["answer"] for line in calm.lines}
     assert verdict.compare(IDS, calm, calm) == {
-        "requests": 6, "lost": 0, "doubled": 0, "mixed": 0, "wrong_text": 0, "strangers": 0, "distinct_texts": 6,
+        "requests": 6, "lost": 0, "doubled": 0, "mixed": 0, "wrong_text": 0, "strangers": 0, "swap_seen": 1.0,
     }  # fmt: skip
     for texts, twice, name in (
         ({id: text for id, text in good.items() if id != "r3"}, "", "lost"),
