@@ -3,13 +3,17 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 FIND = $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)")
 
-.PHONY: demo test test-cluster check clean
+.PHONY: demo test test-slow test-cluster check clean
 
 demo: $(VENV)/.ready
 	$(VENV)/bin/aiflow demo
 
 test: $(VENV)/.ready
 	$(PY) -m pytest --numprocesses auto --maxprocesses 4
+
+# What takes tens of seconds each: `make test` would be too long with it.
+test-slow: $(VENV)/.ready
+	$(PY) -m pytest -m slow --numprocesses auto --maxprocesses 4
 
 # Clusters whose nodes are network namespaces, and jobs on them: minutes each, as root.
 test-cluster: $(VENV)/.ready

@@ -23,6 +23,7 @@ async def _no_sessions(*agents: Agent) -> None:
                 await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_processes(runtime: Any, tmp_path: Any) -> None:
     folders = speakers.folders(tmp_path)
     cluster = Deployment(Network(runtime.topology), runtime)

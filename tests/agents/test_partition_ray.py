@@ -5,6 +5,8 @@ import os
 import signal
 from typing import Any
 
+import pytest
+
 from aiflow.agents.deployment import Deployment
 from aiflow.agents.host import RayHost
 from aiflow.agents.partition import partitioned
@@ -16,6 +18,7 @@ MODEL = "aiflow:nano/math"
 QUESTION = "What is 17 + 25?"
 
 
+@pytest.mark.slow
 async def test_processes(runtime: Any) -> None:
     cluster = Deployment(Network(runtime.topology), runtime)
     nodes = [*cluster.topology.on("device")[:2], cluster.topology.on("edge")[0]]

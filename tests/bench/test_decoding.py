@@ -111,6 +111,7 @@ def test_while_a_link_is_down_both_sides_go_on_and_nothing_is_lost(piloted: bool
     assert found.up[0] < 64 * 400  # and asked now and then, not again and again
 
 
+@pytest.mark.slow
 def test_the_shipped_family_decodes_faster_and_says_the_same() -> None:
     found = speed.run(decoding.FAMILY, [Member(exit=2)], drafter=decoding.FAMILY / FOLDER, prompts=2, repeats=1)
     assert found["equal_text"]

@@ -29,6 +29,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_killed_run_asks_nothing_again_that_it_has_written_down(data: Path, tmp_path: Path) -> None:
     found = kills.main(data=data, questions=4, how=("both",), parallel=2, out=tmp_path / "out")
     whole = found["undisturbed"]

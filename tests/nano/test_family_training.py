@@ -32,6 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_family_holds_members_that_answer_questions_on_pictures(trained: Path) -> None:
     from transformers import AutoProcessor, AutoTokenizer
 
@@ -49,6 +50,7 @@ def test_the_family_holds_members_that_answer_questions_on_pictures(trained: Pat
     assert report["parameters"]["2"] < report["parameters"]["8"]
 
 
+@pytest.mark.slow
 def test_the_low_rank_members_are_nested_and_answer_questions(trained: Path) -> None:
     from transformers import AutoTokenizer
 
@@ -62,6 +64,7 @@ def test_the_low_rank_members_are_nested_and_answer_questions(trained: Path) -> 
     assert {name: len(values) for name, values in marks.items()} == dict.fromkeys(evaluate.TEXT, 2)
 
 
+@pytest.mark.slow
 def test_the_drafter_belongs_to_the_family_and_reads_ahead_for_it(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +85,7 @@ def test_the_drafter_belongs_to_the_family_and_reads_ahead_for_it(
     assert len(engine.guessed(1)) == stages.WIDTH
 
 
+@pytest.mark.slow
 def test_the_codec_belongs_to_the_family_and_brings_pictures_as_few_features(trained: Path) -> None:
     from aiflow.collaboration.familial.family import Family
     from aiflow.collaboration.tofc.model import Compressor
@@ -103,6 +107,7 @@ def test_the_codec_belongs_to_the_family_and_brings_pictures_as_few_features(tra
     assert report["step"] == stages.RECIPES["family/tofc"].steps // 1000
 
 
+@pytest.mark.slow
 def test_cards_are_written_from_what_was_measured(trained: Path) -> None:
     scores = cards.ship(trained, n=2)
     text = (trained / "family" / "README.md").read_text()
@@ -111,6 +116,7 @@ def test_cards_are_written_from_what_was_measured(trained: Path) -> None:
     assert "| tower | 3 | 2 |" in text
 
 
+@pytest.mark.slow
 def test_a_stage_continues_and_counts_what_it_did(trained: Path) -> None:
     before: dict[str, Any] = json.loads((trained / "tower" / "training.json").read_text())
     again = stages.run("tower", trained, trained / "work", seed=3, scale=0.001)

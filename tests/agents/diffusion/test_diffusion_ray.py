@@ -49,6 +49,7 @@ async def closed(*agents: Agent) -> None:
         await agent.close()
 
 
+@pytest.mark.slow
 async def test_serial(cluster: Deployment, tmp_path: Path) -> None:
     folder = tiny.motion(tmp_path / "motion")
     ins = cluster.agent("ins", node="phone", model=f"{folder}#ins")
@@ -94,6 +95,7 @@ async def test_parallel(cluster: Deployment, tmp_path: Path) -> None:
     await closed(*parts)
 
 
+@pytest.mark.slow
 async def test_networked(cluster: Deployment, tmp_path: Path) -> None:
     folder = tiny.video(tmp_path / "video")
     backbone = cluster.agent("backbone", node="edge", model=f"{folder}#backbone", pace={"video.Advance": 0.3})

@@ -15,6 +15,7 @@ from aiflow.cluster import Network
 from aiflow.errors import AgentDiedError
 
 
+@pytest.mark.slow
 async def test_processes(runtime: Any, seeing: str) -> None:
     cluster = Deployment(Network(runtime.topology), runtime)
     phone_node, cloud_node = (cluster.topology.on(tier)[0] for tier in ("device", "cloud"))
